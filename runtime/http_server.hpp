@@ -1,0 +1,112 @@
+#pragma once
+// An HTTP/1.1 server for small answers: no bodies in, rendered replies out. One event loop, one thread; nothing here
+// is thread-safe. Requests of a connection are served strictly in turn, which is the backpressure against pipelining.
+//
+// Limits (http_server_limits) hold per request, per connection, per peer and in total. One peer cannot take the
+// places of the others: above its own limit its connections are refused, and when the server is full the longest idle
+// connection of the peer that holds most gives way.
+
+#include "runtime/async.hpp"
+#include "runtime/clock.hpp"
+#include "runtime/http_request_parser.hpp"
+#include "runtime/secret.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace credlet {
+
+// A reply ready to be written, shared by all who get it. Immutable; wiped when the last one has let go.
+class rendered_reply {
+public:
+    // Renders status line, Content-Length, Cache-Control: no-store and Server-less head. content_type empty: no such
+    // header. extra_headers: whole lines, each ending in CRLF.
+    rendered_reply(unsigned status, std::string_view content_type, std::string_view body,
+                   std::string_view extra_headers = {});
+    [[nodiscard]] unsigned status() const { return status_; }
+    [[nodiscard]] std::string_view head() const { return std::string_view(bytes_.reveal()).substr(0, head_size_); }
+    [[nodiscard]] std::string_view body() const { return std::string_view(bytes_.reveal()).substr(head_size_); }
+
+private:
+    unsigned status_;
+    std::size_t head_size_; // without the blank line: "Connection: close" may still go in between
+    secret_string bytes_;
+};
+using reply_ptr = std::shared_ptr<const rendered_reply>;
+
+// application/json bodies carrying {"code":..,"message":..,"Code":..,"Message":..}, which every AWS SDK understands.
+reply_ptr render_error(unsigned status, std::string_view code, std::string_view message,
+                       std::string_view extra_headers = {});
+
+struct connection_info {
+    asio::ip::address peer; // an IPv4-mapped IPv6 address is given as IPv4
+    std::uint16_t peer_port = 0;
+    asio::ip::tcp::endpoint local;
+    std::size_t listener = 0; // index in the order of listen() calls
+};
+
+// A request that outlives its buffer, for answers that take time.
+struct owned_request {
+    explicit owned_request(const request_head& head);
+    secret_string bytes; // what the views of head point into
+    request_head head;
+};
+
+class request_handler {
+public:
+    virtual ~request_handler() = default;
+    // The answer, from memory alone; nullptr: answer_later is asked instead. Called for every request first. The
+    // views in head die on return.
+    virtual reply_ptr answer_now(const request_head& head, const connection_info& connection) = 0;
+    // The answer once there is one. Never nullptr. Cancelled when the server is stopped for good; if the caller
+    // hangs up meanwhile, the answer is dropped.
+    virtual awaitable<reply_ptr> answer_later(std::unique_ptr<owned_request> request, connection_info connection) = 0;
+    // The answer to a request that the server itself refuses. The connection closes after it.
+    virtual reply_ptr answer_fault(request_fault fault, const connection_info& connection) = 0;
+    // Whether the connection must close after this reply although the caller would keep it.
+    virtual bool close_after(const rendered_reply&) { return false; }
+};
+
+struct http_server_limits {
+    std::size_t max_head = 24 * 1024;            // bytes
+    std::size_t max_connections = 4096;
+    std::size_t max_connections_per_peer = 64;
+    std::size_t max_requests_per_connection = 100000;
+    std::chrono::milliseconds head_timeout{5000};    // first byte of a request to the end of its head
+    std::chrono::milliseconds request_timeout{10000};// end of head to the last byte handed to the kernel
+    std::chrono::milliseconds write_timeout{10000};
+    std::chrono::milliseconds idle_timeout{30000};   // between requests
+    int backlog = 4096;
+};
+
+struct http_server_events {
+    std::function<void()> opened, closed;
+    // peer_limit, server_full, head_timeout, idle_timeout, write_timeout, request_timeout, evicted, accept_failed
+    std::function<void(std::string_view reason)> rejected;
+};
+
+class http_server {
+public:
+    virtual ~http_server() = default;
+    // Binds and listens. Retrying a busy or missing address is the caller's business. Port 0: see endpoints().
+    virtual result<std::size_t> listen(const asio::ip::tcp::endpoint& where) = 0;
+    [[nodiscard]] virtual std::vector<asio::ip::tcp::endpoint> endpoints() const = 0;
+    [[nodiscard]] virtual std::size_t connections() const = 0;
+    // Closes every connection of a peer: its address now belongs to somebody else.
+    virtual void close_peer(const asio::ip::address& peer) = 0;
+    // Takes what is queued in the accept queues, then stops accepting; every reply from now on carries
+    // Connection: close, idle connections close at once. Completes when none is left or `grace` has passed, in which
+    // case the rest are cut. Returns how many were cut.
+    virtual awaitable<std::size_t> drain(std::chrono::milliseconds grace) = 0;
+};
+
+// handler, clock outlive the server.
+std::unique_ptr<http_server> make_http_server(asio::io_context& loop, const clock& time, request_handler& handler,
+                                              http_server_limits limits, http_server_events events = {});
+
+} // namespace credlet

@@ -1,0 +1,1 @@
+# Benchmark programs: built with the release preset, run by tests/bench/*.sh
