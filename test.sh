@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test that does not need long: unit tests of each floor, the fuzz
+# targets' seed corpora, the simulators' own tests, and the integration tests with real SDKs against the binary.
+set -uo pipefail
+cd "$(dirname "$0")"
+. .ci/tally.sh
+
+.ci/setup.sh build simulators clients || exit 1
+jobs=${CREDLET_JOBS:-$(nproc)}
+
+build() { cmake --preset release >/dev/null && cmake --build --preset release -j "$jobs" -- --quiet; }
+step build build || { close; exit 1; }
+step unit ctest --test-dir build/release --output-on-failure -V -j "$jobs"
+step simulators /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/sim
+step sdks tests/integration/setup_sdks.sh
+step integration /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration
+close
