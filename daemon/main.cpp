@@ -1,1 +1,34 @@
-int main() { return 0; }
+#include "daemon/explain_command.hpp"
+#include "daemon/options.hpp"
+#include "daemon/serve.hpp"
+
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+// Exit codes: 0 done; 1 the daemon failed, or an explained step did; 2 wrong usage, or no daemon to ask.
+int main(int argc, char** argv) {
+    using namespace credlet;
+    try {
+        const std::vector<std::string> arguments(argv + 1, argv + argc);
+        const auto line = app::parse_command_line(arguments, app::process_surroundings());
+        if (!line) {
+            std::fprintf(stderr, "credlet: %s\n", line.error().message.c_str());
+            return 2;
+        }
+        switch (line->what) {
+        case app::action::serve:
+            return app::serve(line->serve);
+        case app::action::explain:
+            return app::explain(line->explain);
+        case app::action::version:
+        case app::action::help:
+            std::fputs(line->text.c_str(), stdout);
+            return 0;
+        }
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "credlet: %s\n", e.what());
+    }
+    return 1;
+}

@@ -35,6 +35,9 @@ public:
 
 // Written by the upstream loop only, from here on.
 
+// Bounds what one metric with a series per role can cost a scrape.
+inline constexpr std::size_t max_expiry_series = 200;
+
 enum class credential_state { fresh, renewing, stale, failed };
 enum class trigger { demand, renewal, prefetch };
 std::string_view to_string(trigger t);

@@ -1,6 +1,6 @@
 #pragma once
 // An HTTP/1.1 client for one origin over TLS, with a bounded pool of kept-alive connections. Runs on one event loop
-// and is not thread-safe; the loop, the resolver and the clock outlive it.
+// and is not thread-safe. The loop and the clock outlive the client and everything it handed out.
 //
 // What it promises:
 // - TLS 1.2 or newer; the peer's chain and its name (or IP address) are checked, and nothing switches that off. Not a
@@ -11,6 +11,11 @@
 // - A pooled connection that turns out to be dead before any byte of the answer arrived costs one free retry.
 // - When one address of the name does not accept within attempt_delay, the next is tried beside it (RFC 8305). Names
 //   are looked up on a thread that the loop never waits for; the last good answer serves for an hour when DNS fails.
+// - A caller that is cancelled gets errc::cancelled, never errc::timed_out and never an exception.
+//
+// Ending: the client may be destroyed at any time on its loop's thread, but not from one of its events. That is stop(),
+// and no event is reported any more; exchanges and streams still under way share what they need and end by their own limits, so cancel and await
+// them (task_group) before the loop and the clock go. An http_stream must not be destroyed while its read_some() runs.
 
 #include "runtime/async.hpp"
 #include "runtime/clock.hpp"
@@ -37,6 +42,8 @@ struct origin {
 };
 // Takes "https://host[:port][/base]". Refuses http, user information, a query or a fragment.
 result<origin> parse_origin(std::string_view url);
+// What the Host header says: the host without a trailing dot, an IPv6 address in brackets, and the port unless 443.
+std::string authority(const origin& server);
 
 struct http_header {
     std::string name;
@@ -46,7 +53,9 @@ struct http_header {
 struct http_request {
     std::string method = "GET";
     std::string target = "/"; // path and query, appended to the origin's base path
-    std::vector<http_header> headers; // Host, Content-Length, User-Agent and Connection are the client's own
+    // Host, Content-Length, User-Agent, Connection, Transfer-Encoding and Accept-Encoding are the client's own: with
+    // one of them, or with a byte in a name or value that could end the line, the request is refused (malformed).
+    std::vector<http_header> headers;
     secret_string body;
     std::size_t max_response_body = 64 * 1024; // bytes
 };
@@ -94,6 +103,8 @@ struct https_client_settings {
 struct https_client_events {
     std::function<void(errc)> resolve_failed, connect_failed, tls_failed;
     std::function<void()> ca_reloaded;
+    // The CA file changed into something unusable; the last good one stays in force. Once per change of the file.
+    std::function<void(const error&)> ca_failed;
 };
 
 // The body of an answer, as it comes. Dropping the stream closes its connection.
@@ -110,14 +121,14 @@ class https_client {
 public:
     virtual ~https_client() = default;
     // The whole exchange within `limit`. Any status is a success here. Retrying is the caller's business, but for
-    // the free retry named above.
+    // the free retry named above: every request is taken to be safe to send twice.
     virtual awaitable<result<http_response>> exchange(http_request request, std::chrono::milliseconds limit) = 0;
     // Head of the answer within `limit`; then the body at the server's pace. A status other than 200 is returned
     // too; its body can be read the same way.
     virtual awaitable<result<std::unique_ptr<http_stream>>> open(http_request request,
                                                                  std::chrono::milliseconds limit) = 0;
-    // Closes idle connections and refuses new requests with errc::cancelled. Exchanges under way are cancelled by
-    // their own callers.
+    // Closes idle connections, refuses new requests and those that wait for a connection with errc::cancelled.
+    // Exchanges under way are cancelled by their own callers.
     virtual void stop() = 0;
 };
 

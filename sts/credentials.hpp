@@ -52,14 +52,17 @@ struct credential_spec {
     }
 };
 
-// RoleSessionName is 2 to 64 of [\w+=,.@-]. Other characters become '-'; a name too long is cut and ends in a hash of
-// the whole, so that two long names stay different.
+// RoleSessionName is 2 to 64 of [\w+=,.@-]. A wanted name within that stays as it is. In any other, what is not
+// allowed becomes '-', what is too long is cut, and a hash of the whole goes at the end: two names that had to be
+// changed stay different.
 std::string make_session_name(std::string_view wanted);
 
 // A role ARN, taken apart. Grammar: arn:PARTITION:iam::ACCOUNT:role/PATH/NAME; 20 to 2048 characters, 12 digits,
 // path and name of at most 512 and 64 characters of [\w+=,.@/-].
 struct role_arn {
-    std::string partition, account, path, name;
+    std::string partition, account;
+    std::string path; // "/", or "/team/": with both its slashes, as IAM has it
+    std::string name;
     static result<role_arn> parse(std::string_view arn);
 };
 

@@ -1,5 +1,6 @@
 """STS: AssumeRoleWithWebIdentity, AssumeRole and GetCallerIdentity, refusing what STS refuses."""
 
+import calendar
 import fnmatch
 import hashlib
 import hmac
@@ -262,7 +263,6 @@ class Sts:
         if any(name.startswith("x-amz-") and name not in names for name in map(str.lower, request.headers)):
             raise Refused("SignatureDoesNotMatch", "Every x-amz- header must be signed")
         now = time.time()
-        import calendar
         if abs(calendar.timegm(at) - now) > CLOCK_SKEW:
             raise Refused("SignatureDoesNotMatch", f"Signature not yet current or expired: {date} is not within 15 "
                                                    f"minutes of {timestamp(now)}")
@@ -316,7 +316,7 @@ class Sts:
 
     def _credentials(self, issued, call):
         fields = {"AccessKeyId": issued["access_key_id"], "SecretAccessKey": issued["secret_access_key"],
-                  "SessionToken": issued["session_token"], "Expiration": timestamp(issued["expires"])}
+                  "SessionToken": issued["session_token"], "Expiration": timestamp(issued["expires"] + self.world.sts_clock_offset)}
         for fault in self.faults.hitting("sts", call["faults"], {"incomplete"}):
             if fault.arguments.get("empty"):
                 fields[fault.arguments["field"]] = ""
@@ -325,7 +325,7 @@ class Sts:
         return fields
 
     def _headers(self, request_id):
-        return {"x-amzn-requestid": request_id, "Date": formatdate(time.time(), usegmt=True)}
+        return {"x-amzn-requestid": request_id, "Date": formatdate(time.time() + self.world.sts_clock_offset, usegmt=True)}
 
     def _render(self, request, action, result):
         request_id = str(uuid.uuid4())
@@ -333,7 +333,6 @@ class Sts:
         if wants_json(request):
             if "Credentials" in result:
                 stamp = time.strptime(result["Credentials"]["Expiration"], "%Y-%m-%dT%H:%M:%SZ")
-                import calendar
                 result["Credentials"]["Expiration"] = float(calendar.timegm(stamp))
             body = {f"{action}Response": {f"{action}Result": result, "ResponseMetadata": {"RequestId": request_id}}}
             return web.Response(body=json.dumps(body).encode(), headers={**headers, "Content-Type": "application/json"})

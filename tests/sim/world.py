@@ -27,6 +27,7 @@ DEFAULTS = {
     "realistic_pods": True,  # about 10 KB each, as on a real cluster
     "kube_latency_ms": 0,
     "sts_latency_ms": 0,
+    "sts_clock_offset": 0,  # seconds by which STS's own clock (Date, Expiration) is ahead
     "bookmark_seconds": 60.0,
     "watch_timeout_seconds": 1800.0,  # when the caller names none
     "watch_split_bytes": 0,  # cut watch frames into chunks of so many bytes

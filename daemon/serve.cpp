@@ -1,0 +1,405 @@
+#include "daemon/serve.hpp"
+
+#include "daemon/admin.hpp"
+#include "daemon/audit.hpp"
+#include "daemon/hardening.hpp"
+#include "daemon/pods_file.hpp"
+#include "daemon/role_policy_file.hpp"
+#include "metadata/kubernetes/kubernetes.hpp"
+#include "metadata/service.hpp"
+#include "metrics/metrics.hpp"
+#include "runtime/http_server.hpp"
+#include "runtime/https_client.hpp"
+#include "runtime/log.hpp"
+#include "runtime/task_group.hpp"
+#include "sts/credential_service.hpp"
+#include "sts/https_sts_client.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+
+#include <signal.h>
+
+#include <future>
+#include <thread>
+
+namespace credlet::app {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto listen_retry = 1s;
+constexpr auto listen_patience = 60s;
+
+// Passes a sink through and tells when the first whole list has arrived.
+template <class Object> class first_list final : public metadata::object_sink<Object> {
+public:
+    first_list(metadata::object_sink<Object>& next, std::function<void()> arrived)
+        : next_(next), arrived_(std::move(arrived)) {}
+    void replaced(std::vector<Object> all) override {
+        next_.replaced(std::move(all));
+        if (auto arrived = std::exchange(arrived_, nullptr))
+            arrived();
+    }
+    void changed(Object object) override { next_.changed(std::move(object)); }
+    void removed(const Object& last_state) override { next_.removed(last_state); }
+
+private:
+    metadata::object_sink<Object>& next_;
+    std::function<void()> arrived_;
+};
+
+// Runs a coroutine on another loop and resumes with its result on this one. The other loop must keep running until it
+// has ended; a caller that is cancelled meanwhile leaves it to end by itself.
+template <class T> awaitable<T> run_on(asio::io_context& other, awaitable<T> body) {
+    struct hand_over {
+        explicit hand_over(const asio::any_io_executor& e) : done(e, asio::steady_timer::time_point::max()) {}
+        asio::steady_timer done; // and value: the caller's loop only
+        std::optional<T> value;
+    };
+    const auto here = co_await asio::this_coro::executor;
+    const auto shared = std::make_shared<hand_over>(here);
+    asio::co_spawn(other, std::move(body), [shared, here](const std::exception_ptr& failure, T value) {
+        if (failure)
+            std::rethrow_exception(failure); // a bug: it ends the process, loudly
+        asio::post(here, [shared, v = std::move(value)]() mutable {
+            shared->value.emplace(std::move(v));
+            shared->done.cancel();
+        });
+    });
+    while (!shared->value)
+        co_await shared->done.async_wait(as_result);
+    co_return std::move(*shared->value);
+}
+
+awaitable<result<asio::ip::tcp::endpoint>> listen_on_serving_loop(metadata::service& service,
+                                                                  asio::ip::tcp::endpoint where) {
+    const auto index = service.listen(where);
+    if (!index)
+        co_return index.error();
+    co_return service.endpoints().at(*index);
+}
+
+std::string text_of(const asio::ip::tcp::endpoint& e) {
+    const auto host = e.address().to_string();
+    return (e.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(e.port());
+}
+
+metadata::service_settings service_settings_of(const options& o, std::optional<std::vector<metadata::role_rule>> policy) {
+    metadata::service_settings s;
+    s.identity = o.identity;
+    s.scope = o.session_scope;
+    s.node_name = o.node_name;
+    s.annotation_prefixes = o.annotation_prefixes;
+    s.audience = o.audience;
+    s.caller_audiences = o.caller_audiences;
+    s.role_arn_base = o.role_arn_base;
+    s.role_policy = std::move(policy);
+    s.region = o.region;
+    s.availability_zone = o.availability_zone;
+    s.imds_v1 = o.imds_v1;
+    s.extra_hosts = o.allowed_hosts;
+    s.pod_requests_per_second = o.pod_request_rate;
+    s.pod_request_burst = o.pod_request_burst;
+    s.http.max_connections = o.max_connections;
+    s.http.max_connections_per_peer = o.max_connections_per_pod;
+    return s;
+}
+
+metadata::kubernetes::settings kubernetes_settings_of(const options& o) {
+    metadata::kubernetes::settings s;
+    s.api = *o.kube_api;
+    s.ca_file = o.kube_ca_file;
+    s.token_file = o.kube_token_file;
+    s.node_name = o.node_name;
+    s.annotation_prefixes = o.annotation_prefixes;
+    s.source = o.token_source;
+    s.requested_token_lifetime = o.token_lifetime;
+    s.kubelet_pods_dir = o.kubelet_pods_dir;
+    s.issuer = o.token_issuer;
+    return s;
+}
+
+result<sts::endpoint> sts_endpoint_of(const options& o) {
+    sts::endpoint_settings s;
+    s.region = o.region;
+    s.fips = o.sts_fips;
+    s.dual_stack = o.sts_dualstack;
+    s.legacy_global = o.sts_regional_endpoints == regional_endpoints::legacy;
+    auto chosen = sts::select_endpoint(s);
+    if (chosen && o.sts_endpoint)
+        chosen->server = *o.sts_endpoint;
+    return chosen;
+}
+
+// Everything that lives on the two loops, in the order in which it depends on each other.
+class process {
+public:
+    process(const options& o, output_log& log) : options_(o), log_(log) {}
+
+    int run();
+
+private:
+    result<void> build();
+    awaitable<void> live();
+    awaitable<void> listeners_task();
+    awaitable<bool> open_listeners();
+    awaitable<bool> open_listener(asio::ip::tcp::endpoint where);
+    awaitable<void> close_down();
+    result<void> open_admin();
+    void start_feeding();
+    [[nodiscard]] readiness ready() const;
+
+    const options& options_;
+    output_log& log_;
+    system_clock time_;
+    system_random random_; // upstream loop
+    std::unique_ptr<metrics::registry> metrics_ = metrics::make_registry(time_);
+
+    asio::io_context upstream_{1}, serving_{1};
+    task_group tasks_{upstream_.get_executor()};
+
+    std::unique_ptr<metadata::service> service_;
+    std::unique_ptr<metadata::kubernetes::kubernetes> kubernetes_; // or else
+    std::unique_ptr<pods_file> pods_file_;
+    std::unique_ptr<https_client> sts_http_;
+    std::unique_ptr<sts::client> sts_;
+    std::unique_ptr<sts::credential_service> credentials_;
+    std::unique_ptr<first_list<metadata::pod>> pods_;
+    std::unique_ptr<first_list<metadata::service_account>> accounts_;
+    std::unique_ptr<request_handler> admin_handler_;
+    std::unique_ptr<http_server> admin_;
+
+    bool pods_listed_ = false, accounts_listed_ = false;
+    std::size_t listening_ = 0;
+    bool stopping_ = false, draining_ = false;
+    asio::steady_timer stop_{upstream_, asio::steady_timer::time_point::max()};
+    int exit_code_ = 0;
+};
+
+result<void> process::build() {
+    std::optional<std::vector<metadata::role_rule>> policy;
+    if (!options_.role_policy_file.empty()) {
+        auto read = read_role_policy(options_.role_policy_file);
+        if (!read)
+            return read.error();
+        policy = std::move(*read);
+    }
+    auto endpoint = sts_endpoint_of(options_);
+    if (!endpoint)
+        return endpoint.error();
+
+    service_ = metadata::make_service(serving_, upstream_, tasks_, time_, random_, metrics_->serving(),
+                                      metrics_->kubernetes(), log_, service_settings_of(options_, std::move(policy)));
+    const auto names = make_system_resolver();
+
+    metadata::cluster* cluster = nullptr;
+    metadata::presented_tokens* presented = nullptr;
+    sts::web_identity_tokens* tokens = nullptr;
+    if (options_.pods_file.empty()) {
+        auto made = metadata::kubernetes::make_kubernetes(upstream_, tasks_, time_, random_, names,
+                                                          service_->chooser(), metrics_->kubernetes(), log_,
+                                                          kubernetes_settings_of(options_));
+        if (!made)
+            return made.error();
+        kubernetes_ = std::move(*made);
+        cluster = kubernetes_.get();
+        presented = kubernetes_.get();
+        tokens = kubernetes_.get();
+    } else {
+        auto made = make_pods_file(upstream_, tasks_, time_, log_, options_);
+        if (!made)
+            return made.error();
+        pods_file_ = std::move(*made);
+        cluster = pods_file_.get();
+        presented = pods_file_.get();
+        tokens = pods_file_.get();
+    }
+
+    https_client_settings http;
+    http.server = endpoint->server;
+    http.ca_file = options_.sts_ca_file;
+    http.user_agent = "credlet/" CREDLET_VERSION;
+    http.max_connections = options_.sts_max_in_flight;
+    auto client = make_https_client(upstream_, time_, names, std::move(http));
+    if (!client)
+        return client.error();
+    sts_http_ = std::move(*client);
+    sts_ = sts::make_client(*sts_http_, time_, *endpoint, metrics_->sts(), sts_call_limit);
+
+    sts::credential_service::settings store;
+    store.store.calls_per_second = options_.sts_rate;
+    store.store.burst = options_.sts_burst;
+    store.store.max_in_flight = options_.sts_max_in_flight;
+    credentials_ = std::make_unique<sts::credential_service>(upstream_.get_executor(), tasks_, time_, random_,
+                                                             *sts_, *tokens, metrics_->sts(), log_, store);
+    credentials_->on_issued = [this](const sts::credential_spec& spec, const sts::credentials& issued,
+                                     sts::call_reason reason) { write_audit_line(log_, spec, issued, reason); };
+    service_->connect(*cluster, presented, *credentials_);
+
+    const auto listed = [this](bool& which) {
+        return [this, &which] {
+            which = true;
+            if (pods_listed_ && accounts_listed_) {
+                service_->set_synced(true);
+                log_.info("synced");
+            }
+        };
+    };
+    pods_ = std::make_unique<first_list<metadata::pod>>(service_->pods(), listed(pods_listed_));
+    accounts_ =
+        std::make_unique<first_list<metadata::service_account>>(service_->service_accounts(), listed(accounts_listed_));
+    return {};
+}
+
+readiness process::ready() const {
+    readiness r;
+    if (!pods_listed_)
+        r.reasons.emplace_back("the pods of this node have not been listed yet");
+    if (!accounts_listed_)
+        r.reasons.emplace_back("the service accounts have not been listed yet");
+    if (listening_ == 0)
+        r.reasons.emplace_back("no listener for pods is open yet");
+    if (draining_)
+        r.reasons.emplace_back("draining");
+    r.ready = r.reasons.empty();
+    return r;
+}
+
+result<void> process::open_admin() {
+    admin_sources sources;
+    sources.metrics = [this] { return metrics_->expose(); };
+    sources.ready = [this] { return ready(); };
+    sources.explain = [this](std::string namespace_name, std::string pod) {
+        return service_->explain(std::move(namespace_name), std::move(pod));
+    };
+    admin_handler_ = make_admin_handler(upstream_, serving_, time_, std::move(sources));
+    http_server_limits limits;
+    limits.max_connections = 64;
+    limits.max_connections_per_peer = 32;
+    limits.request_timeout = 30s; // an explanation may wait for STS
+    admin_ = make_http_server(upstream_, time_, *admin_handler_, limits);
+    const auto index = admin_->listen(options_.admin_listen);
+    if (!index)
+        return in_context("--admin-listen " + text_of(options_.admin_listen), index.error());
+    log_.info("listening", {{"listener", "admin"}, {"address", text_of(admin_->endpoints().at(*index))}});
+    return {};
+}
+
+// A link-local address may appear after we do, and the process that we replace may still hold it: both are waited for.
+awaitable<bool> process::open_listener(asio::ip::tcp::endpoint where) {
+    const auto give_up = time_.now() + listen_patience;
+    for (bool first = true;; first = false) {
+        auto opened = co_await run_on(serving_, listen_on_serving_loop(*service_, where));
+        if (opened) {
+            ++listening_;
+            log_.info("listening", {{"listener", "pods"}, {"address", text_of(*opened)}});
+            co_return true;
+        }
+        if (first || time_.now() >= give_up)
+            log_.warn("cannot listen", {{"address", text_of(where)}, {"error", opened.error().message}});
+        if (time_.now() >= give_up)
+            co_return false;
+        co_await sleep_for(listen_retry);
+    }
+}
+
+// An IPv6 listener is optional where there is an IPv4 one: a node may have IPv6 disabled.
+awaitable<bool> process::open_listeners() {
+    bool all_needed = true;
+    for (const auto& where : options_.listen) {
+        const bool opened = co_await open_listener(where);
+        all_needed = all_needed && (opened || (where.address().is_v6() && options_.listen.size() > 1));
+    }
+    co_return all_needed && listening_ > 0;
+}
+
+void process::start_feeding() {
+    if (kubernetes_)
+        kubernetes_->start(*pods_, *accounts_);
+    else
+        pods_file_->start(*pods_, *accounts_);
+}
+
+awaitable<void> process::close_down() {
+    draining_ = true;
+    const auto cut = co_await run_on(serving_, service_->drain(options_.drain_timeout));
+    log_.info("drained", {{"connections_cut", cut}});
+    if (kubernetes_)
+        kubernetes_->stop();
+    if (pods_file_)
+        pods_file_->stop();
+    credentials_->stop();
+    tasks_.cancel();
+    co_await tasks_.drained();
+    co_await admin_->drain(1s);
+    sts_http_->stop();
+}
+
+awaitable<void> process::listeners_task() {
+    if (co_await open_listeners())
+        co_return;
+    log_.error("cannot start", {{"error", "no listener for pods could be opened: is the address of --listen on a link "
+                                          "of this node, and free?"}});
+    exit_code_ = 1;
+    stop_.cancel();
+}
+
+awaitable<void> process::live() {
+    asio::signal_set signals(upstream_, SIGTERM, SIGINT);
+    signals.async_wait([&](const boost::system::error_code& ec, int number) {
+        if (ec)
+            return;
+        log_.info("stopping", {{"signal", number}});
+        stopping_ = true;
+        stop_.cancel();
+        signals.async_wait([](const boost::system::error_code& again, int) {
+            if (!again)
+                ::_exit(1); // told twice: at once
+        });
+    });
+    start_feeding();
+    tasks_.spawn(listeners_task());
+    while (!stopping_ && exit_code_ == 0)
+        co_await stop_.async_wait(as_result);
+    co_await close_down();
+}
+
+int process::run() {
+    tasks_.on_exception = [this](const std::string& what) { log_.error("a task failed: this is a bug", {{"error", what}}); };
+    metrics_->log_dropped([this] { return log_.dropped(); });
+    auto started = build();
+    if (started)
+        started = open_admin();
+    if (!started) {
+        log_.error("cannot start", {{"error", started.error().message}});
+        return 1;
+    }
+    log_.info("starting", {{"version", CREDLET_VERSION}, {"node", options_.node_name}});
+
+    loop_thread serving(serving_);
+    asio::co_spawn(upstream_, live(), [this](const std::exception_ptr& failure) {
+        upstream_.stop();
+        if (failure)
+            std::rethrow_exception(failure);
+    });
+    upstream_.run();
+    serving.join();
+    log_.info("stopped", {{"exit_code", exit_code_}});
+    return exit_code_;
+}
+
+} // namespace
+
+int serve(const options& o) {
+    harden_process();
+    const auto log = make_output_log(1, o.lowest_log_level, o.logs, 1s);
+    process p(o, *log);
+    return p.run();
+}
+
+} // namespace credlet::app

@@ -1,0 +1,51 @@
+#pragma once
+// IMDSv2 session tokens without a table: each carries its pod's uid and its expiry under an HMAC-SHA256 whose key is
+// random per process. Nobody can evict another's session by asking for many, and a token of one pod is of no use to
+// another. After a restart clients get 401 and ask for a new one, as they do of the real service.
+
+#include "runtime/clock.hpp"
+
+#include <openssl/evp.h>
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace credlet::metadata {
+
+class imds_sessions {
+public:
+    static constexpr std::chrono::seconds max_ttl{21600};
+    using key = std::array<std::uint8_t, 32>;
+    explicit imds_sessions(const key& k); // throws std::runtime_error if OpenSSL has no HMAC
+
+    // by_token: the pod proved itself with its service-account token, not by its address alone.
+    [[nodiscard]] std::string issue(std::string_view pod_uid, bool by_token, std::chrono::seconds ttl, boot_time now);
+
+    struct session {
+        std::string_view pod_uid; // valid until the next call
+        bool by_token = false;
+    };
+    // None: not one of ours, or expired.
+    [[nodiscard]] std::optional<session> check(std::string_view token, boot_time now);
+
+private:
+    static constexpr std::size_t max_uid = 64;
+    static constexpr std::size_t head_size = 9; // expiry, flags
+    static constexpr std::size_t mac_size = 32;
+    using mac = std::array<std::uint8_t, mac_size>;
+    mac sign(std::span<const std::uint8_t> bytes);
+
+    struct closer {
+        void operator()(EVP_MAC_CTX* context) const { EVP_MAC_CTX_free(context); }
+    };
+    std::unique_ptr<EVP_MAC_CTX, closer> context_;
+    std::array<std::uint8_t, head_size + max_uid + mac_size> buffer_{};
+};
+
+} // namespace credlet::metadata

@@ -1,0 +1,103 @@
+#pragma once
+// Decides, from memory alone, how each request is answered: is it well-behaved, who asks, may it have what it asks
+// for, and is that ready. What is not in memory is named, for the caller to ask upstream; when the answer is in, the
+// very same decision is made again from the start, so that nothing is ever served on the strength of an identity
+// that held before a wait. No I/O; serving loop only.
+
+#include "metadata/caller_memory.hpp"
+#include "metadata/host_check.hpp"
+#include "metadata/imds_session.hpp"
+#include "metadata/messages.hpp"
+#include "metadata/replies.hpp"
+#include "metadata/request_facts.hpp"
+#include "metadata/request_limits.hpp"
+#include "metadata/service.hpp"
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace credlet::metadata {
+
+// Where a request came from and in on.
+struct caller {
+    address_key peer;
+    asio::ip::address local;
+};
+
+struct step {
+    reply_ptr reply;                // or else
+    std::optional<lack> lacking;    // what to ask for
+    std::string_view reason;        // a rejection reason when the reply is a refusal
+    const known_pod* pod = nullptr; // who asked, as far as that is established; valid until the next view
+};
+
+// What a waiting request has been through. Starts empty.
+struct progress {
+    std::string pod_uid; // whose request it is, once that was established: it stays his, or is refused
+    struct verdict {
+        lack about;
+        refusal why;
+    };
+    std::optional<verdict> last; // the refusal that ended the last wait, if one did
+};
+
+class serving_core {
+public:
+    // settings outlive the core.
+    serving_core(const service_settings& settings, const imds_sessions::key& session_key);
+
+    // From now on this is what is known. Returns the addresses whose owner is another one now: connections from there
+    // belong to nobody (any more).
+    std::vector<asio::ip::address> apply(view_ptr v);
+
+    // A request's first step: counts against the caller's budgets. wall: for the stamps of IMDS documents.
+    [[nodiscard]] step begin(const request_facts& facts, const caller& from, boot_time now, wall_time wall);
+    // A later one, before or after a wait.
+    [[nodiscard]] step resume(const request_facts& facts, const caller& from, boot_time now, wall_time wall,
+                              progress& so_far);
+    // Takes in the answer to an ask about `lacking` of that caller.
+    void learn(const lack& lacking, const caller& from, answer a, progress& so_far);
+
+    [[nodiscard]] const standard_replies& replies() const { return replies_; }
+    [[nodiscard]] const view& current() const { return *view_; }
+    [[nodiscard]] std::size_t remembered_tokens() const { return memory_.tokens(); }
+
+private:
+    struct context { // of one decision
+        const request_facts& facts;
+        const caller& from;
+        boot_time now;
+        wall_time wall;
+        const progress* so_far; // nullptr on the first step
+    };
+    struct identity {
+        const known_pod* pod = nullptr; // or else
+        step otherwise;
+        bool by_token = false;
+    };
+    [[nodiscard]] step decide(const context& c);
+    [[nodiscard]] std::optional<step> check_form(const context& c) const;
+    [[nodiscard]] identity identify(const context& c);
+    [[nodiscard]] identity identify_session(const context& c);
+    [[nodiscard]] identity identify_token(const context& c, const known_claim& claim);
+    [[nodiscard]] identity identify_address(const context& c, const known_claim& claim) const;
+    [[nodiscard]] step answer_pod(const context& c, const identity& who);
+    [[nodiscard]] step answer_roles(const context& c, const known_pod& pod) const;
+    [[nodiscard]] step answer_credentials(const context& c, const known_pod& pod, const granted_role& role) const;
+    [[nodiscard]] const known_claim& claim_of(const address_key& address) const;
+    [[nodiscard]] std::optional<refusal> refused(const context& c, const lack& lacking) const;
+    [[nodiscard]] step refuse(const context& c, refusal why) const;
+
+    const service_settings& settings_;
+    standard_replies replies_;
+    host_check hosts_;
+    imds_sessions sessions_;
+    token_hasher hash_;
+    caller_memory memory_;
+    request_limits requests_, bad_tokens_;
+    view_ptr view_ = std::make_shared<const view>();
+    reply_ptr region_, zone_; // nullptr: 404
+};
+
+} // namespace credlet::metadata

@@ -1,0 +1,18 @@
+#pragma once
+// The process_* metrics of every Prometheus client library, read from /proc when scraped.
+// https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
+
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include <vector>
+
+namespace credlet::metrics {
+
+class process_metrics final : public prometheus::Collectable {
+public:
+    // What cannot be read is left out.
+    [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
+};
+
+} // namespace credlet::metrics

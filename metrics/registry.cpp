@@ -1,0 +1,82 @@
+#include "metrics/process.hpp"
+#include "metrics/serving.hpp"
+#include "metrics/upstream.hpp"
+
+#include <prometheus/text_serializer.h>
+
+#include <mutex>
+
+namespace credlet::metrics {
+
+namespace {
+
+class prometheus_registry final : public registry {
+public:
+    explicit prometheus_registry(const clock& time)
+        : sts_(families_), kubernetes_(families_, time),
+          suppressed_(prometheus::BuildCounter()
+                          .Name("credlet_log_lines_suppressed_total")
+                          .Help("Log lines held back because one of their kind was written just before.")
+                          .Register(families_)
+                          .Add({})) {
+        prometheus::BuildGauge()
+            .Name("credlet_build_info")
+            .Help("Always 1; the version is in the label.")
+            .Register(families_)
+            .Add({{"version", CREDLET_VERSION}})
+            .Set(1);
+    }
+
+    serving_metrics& serving() override { return serving_; }
+    sts_metrics& sts() override { return sts_; }
+    kubernetes_metrics& kubernetes() override { return kubernetes_; }
+
+    void log_dropped(std::function<std::uint64_t()> read) override {
+        const std::lock_guard lock(mutex_);
+        read_dropped_ = std::move(read);
+    }
+    void log_lines_suppressed(std::uint64_t n) override { suppressed_.Increment(static_cast<double>(n)); }
+
+    [[nodiscard]] std::string expose() override {
+        auto all = families_.Collect();
+        const auto append = [&all](std::vector<prometheus::MetricFamily> more) {
+            std::move(more.begin(), more.end(), std::back_inserter(all));
+        };
+        append(serving_.Collect());
+        append(kubernetes_.Collect());
+        append(process_.Collect());
+        append({dropped_lines()});
+        std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+        return prometheus::TextSerializer{}.Serialize(all);
+    }
+
+private:
+    prometheus::MetricFamily dropped_lines() {
+        prometheus::ClientMetric m;
+        {
+            const std::lock_guard lock(mutex_);
+            m.counter.value = read_dropped_ ? static_cast<double>(read_dropped_()) : 0;
+        }
+        prometheus::MetricFamily f;
+        f.name = "credlet_log_lines_dropped_total";
+        f.help = "Log lines lost because the output did not take them.";
+        f.type = prometheus::MetricType::Counter;
+        f.metric.push_back(std::move(m));
+        return f;
+    }
+
+    prometheus::Registry families_;
+    serving_instruments serving_;
+    sts_instruments sts_;
+    kubernetes_instruments kubernetes_;
+    prometheus::Counter& suppressed_;
+    process_metrics process_;
+    std::mutex mutex_;
+    std::function<std::uint64_t()> read_dropped_;
+};
+
+} // namespace
+
+std::unique_ptr<registry> make_registry(const clock& time) { return std::make_unique<prometheus_registry>(time); }
+
+} // namespace credlet::metrics

@@ -1,0 +1,54 @@
+#pragma once
+// How many calls STS gets from this node: a sustained rate with a burst, a bound on calls in flight, and a rate that
+// is halved when STS throttles and recovers gradually. Sees neither keys nor results, only starts and ends.
+
+#include "runtime/clock.hpp"
+
+#include <cstddef>
+#include <optional>
+
+namespace credlet::sts {
+
+struct governor_settings {
+    double calls_per_second = 20;
+    double burst = 200; // at least 1
+    std::size_t max_in_flight = 16;
+    double min_calls_per_second = 0.5; // throttling pushes the rate no lower
+    double recovery_per_second = 0.1;  // of calls_per_second
+};
+
+class call_governor {
+public:
+    explicit call_governor(governor_settings settings);
+
+    // Takes leave for one call; false: not now. Each true is followed by one finished().
+    [[nodiscard]] bool try_start(boot_time now);
+    // When try_start could succeed if nothing else happens, or when to look again. None: every slot is taken, only a
+    // finished() helps.
+    [[nodiscard]] std::optional<boot_time> next_start(boot_time now) const;
+
+    // A call that started then has ended. Where it was throttled, the rate is halved and saved-up burst forfeited,
+    // but only once per round: calls that were under way when the rate was last cut tell nothing about the new one.
+    void finished(boot_time started, bool throttled, boot_time now);
+
+    [[nodiscard]] double allowed_rate(boot_time now) const;
+    [[nodiscard]] std::size_t in_flight() const { return in_flight_; }
+
+private:
+    void refill(boot_time now);
+    [[nodiscard]] double tokens_at(boot_time now) const;
+
+    governor_settings settings_;
+    double tokens_;
+    std::optional<boot_time> refilled_; // when tokens_ was right; none before the first use
+    std::size_t in_flight_ = 0;
+
+    // The last cut: when, from which rate, to which rate. None: running at calls_per_second.
+    struct cut {
+        boot_time at;
+        double from, to;
+    };
+    std::optional<cut> cut_;
+};
+
+} // namespace credlet::sts

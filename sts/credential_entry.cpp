@@ -1,0 +1,173 @@
+#include "sts/credential_entry.hpp"
+
+#include "sts/backoff.hpp"
+
+#include <algorithm>
+
+namespace credlet::sts {
+
+namespace {
+
+using std::chrono::nanoseconds;
+using namespace std::chrono_literals;
+
+// STS issues for at least 15 minutes. Its dates are whole seconds and its answer took its time, so what is meant as
+// 15 minutes can arrive as a little less; what is below this is a fault.
+constexpr nanoseconds short_lived = 14min;
+
+// STS cannot ask for more patience than this.
+constexpr nanoseconds max_retry_after = 30s;
+
+nanoseconds share_of(nanoseconds whole, double share) {
+    return nanoseconds(static_cast<nanoseconds::rep>(static_cast<double>(whole.count()) * share));
+}
+
+} // namespace
+
+bool credential_entry::usable(boot_time now, const store_settings& s) const {
+    return current_ && now < current_->expires - s.serve_until_before_expiry;
+}
+
+void credential_entry::demand(boot_time now, boot_time until, const store_settings& s) {
+    if (usable(now, s) || (definitive_until_ && now < *definitive_until_))
+        return;
+    demand_until_ = std::max(demand_until_, until);
+    attempt_at_ = std::min(attempt_at_, std::max(now, demand_not_before_));
+}
+
+void credential_entry::hasten_first(boot_time at) {
+    if (!issued_before_ && failures_ == 0)
+        attempt_at_ = std::min(attempt_at_, at);
+}
+
+call_reason credential_entry::reason(boot_time now) const {
+    if (now < demand_until_)
+        return call_reason::demand;
+    return issued_before_ ? call_reason::renewal : call_reason::prefetch;
+}
+
+void credential_entry::succeed(credentials issued, boot_time now, const store_settings& s, random_source& random) {
+    if (issued.expires - now <= s.serve_until_before_expiry) {
+        failure f;
+        f.code = "ExpiredCredentials";
+        f.message = "STS answered with credentials that have expired or are about to; check STS's clock and this node's";
+        return fail(std::move(f), now, s, random);
+    }
+    problem_.reset();
+    failures_ = 0;
+    token_rejections_ = 0;
+    first_denial_.reset();
+    definitive_until_.reset();
+    demand_until_ = {};
+    issued_before_ = true;
+
+    // Never sooner than this, whatever STS says about the life of what it sends.
+    const auto earliest = now + s.min_refetch_of_short_lived;
+    const auto life = issued.expires - issued.fetched;
+    const auto refresh =
+        issued.fetched + share_of(life, s.refresh_at + s.refresh_jitter * (2 * random.unit() - 1));
+    attempt_at_ = life < short_lived ? earliest : std::max(refresh, earliest);
+    demand_not_before_ = earliest;
+
+    // An answer of an STS gone wrong must not replace what lasts longer.
+    if (!usable(now, s) || issued.expires >= current_->expires)
+        current_ = std::make_shared<const credentials>(std::move(issued));
+}
+
+void credential_entry::fail(failure f, boot_time now, const store_settings& s, random_source& random) {
+    ++failures_;
+    problem_ = std::move(f);
+    switch (problem_->kind) {
+    case failure_kind::token_rejected:
+        if (++token_rejections_ > 1)
+            return fail_definitively(false, now, s, random);
+        // Perhaps the token was just too old: at once, with a new one.
+        attempt_at_ = demand_not_before_ = now;
+        return;
+    case failure_kind::denied:
+        token_rejections_ = 0;
+        return fail_definitively(true, now, s, random);
+    case failure_kind::misconfigured:
+    case failure_kind::unusable:
+        token_rejections_ = 0;
+        return fail_definitively(false, now, s, random);
+    case failure_kind::no_token:
+        if (problem_->definitive)
+            return fail_definitively(false, now, s, random);
+        break;
+    case failure_kind::transient:
+    case failure_kind::throttled:
+    case failure_kind::cancelled:
+        break;
+    }
+    back_off(problem_->retry_after, now, s, random);
+}
+
+void credential_entry::back_off(std::optional<std::chrono::milliseconds> retry_after, boot_time now,
+                                const store_settings& s, random_source& random) {
+    const auto not_before = now + std::clamp<nanoseconds>(retry_after.value_or(0ms), 0ns, max_retry_after);
+    const auto soon = full_jitter(s.demand_backoff_base, s.demand_backoff_max, failures_, random);
+    const auto later = full_jitter(s.background_backoff_base, s.background_backoff_max, failures_, random);
+    demand_not_before_ = std::max(now + soon, not_before);
+    attempt_at_ = now < demand_until_ ? demand_not_before_ : std::max(now + later, not_before);
+}
+
+void credential_entry::fail_definitively(bool denied, boot_time now, const store_settings& s,
+                                         random_source& random) {
+    definitive_until_ = now + s.denial_memory;
+    demand_until_ = {};
+    demand_not_before_ = *definitive_until_;
+    // Unasked, only as often as it takes for a corrected policy to be noticed some time.
+    attempt_at_ = now + share_of(s.background_backoff_max, 0.75 + 0.25 * random.unit());
+
+    // Only a denial says that the role is not ours any more; the other kinds say that we cannot ask properly, which
+    // is no reason to take away what works.
+    if (!denied || !usable(now, s))
+        return;
+    if (first_denial_ && now - *first_denial_ >= s.second_denial_after) {
+        current_.reset();
+        return;
+    }
+    if (!first_denial_)
+        first_denial_ = now;
+    attempt_at_ = now + share_of(s.second_denial_after, 1 + 0.5 * random.unit());
+}
+
+void credential_entry::elapse(boot_time now, const store_settings& s) {
+    if (!usable(now, s))
+        current_.reset();
+    if (definitive_until_ && now >= *definitive_until_)
+        definitive_until_.reset();
+}
+
+std::optional<boot_time> credential_entry::next_change(const store_settings& s) const {
+    std::optional<boot_time> at = definitive_until_;
+    if (current_) {
+        const auto line = current_->expires - s.serve_until_before_expiry;
+        at = at ? std::min(*at, line) : line;
+    }
+    return at;
+}
+
+entry_state credential_entry::state(boot_time now, bool in_flight, const store_settings& s) const {
+    const bool served = usable(now, s);
+    if (problem_)
+        return served ? entry_state::stale : entry_state::failed;
+    if (!served)
+        return entry_state::pending;
+    return in_flight || now >= attempt_at_ ? entry_state::renewing : entry_state::fresh;
+}
+
+lookup_result credential_entry::answer(boot_time now, bool in_flight, const store_settings& s) const {
+    lookup_result r;
+    r.state = state(now, in_flight, s);
+    if (usable(now, s))
+        r.usable = current_;
+    r.problem = problem_;
+    r.problem_is_definitive = definitive_until_ && now < *definitive_until_;
+    r.problem_until = definitive_until_.value_or(boot_time{});
+    r.in_flight = in_flight;
+    return r;
+}
+
+} // namespace credlet::sts

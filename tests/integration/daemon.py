@@ -1,0 +1,217 @@
+"""The credlet binary as a process, and its callers."""
+
+import collections
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import threading
+
+from simulator import wait_until
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("CREDLET_BINARY", str(ROOT / "build" / "release" / "credlet"))
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def code(self):
+        """The error code, which every error body carries in both spellings."""
+        body = self.json
+        assert body["code"] == body["Code"] and body["message"] == body["Message"]
+        return body["Code"]
+
+    def __repr__(self):
+        return f"<{self.status} {self.body[:200]!r}>"
+
+
+def endpoint(text):
+    host, port = text.rsplit(":", 1)
+    return host.strip("[]"), int(port)
+
+
+class Credlet:
+    """Started at once; the constructor returns when it is ready (or, with ready=False, when it listens)."""
+
+    def __init__(self, world, *flags, ready=True, listen=("127.0.0.1:0",), read_output=True, environment=None):
+        command = [BINARY, "serve"]
+        for where in listen:
+            command += ["--listen", where]
+        command += ["--admin-listen", "127.0.0.1:0", "--node-name", world.node_name, "--kube-api", world.kube_url,
+                    "--kube-token-file", world.token_file, "--kube-ca-file", world.ca_file,
+                    "--sts-endpoint", world.sts_url, "--sts-ca-file", world.sts_ca_file, "--region", world.region,
+                    "--log-format", "json", *flags]
+        proxy = "http://127.0.0.1:9"  # to be ignored
+        clean = {"PATH": os.environ["PATH"], "HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "https_proxy": proxy,
+                 **{name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")}}
+        self.world = world
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env={**clean, **(environment or {})})
+        self.output = []  # every line of standard output
+        self.logs = []  # the same, parsed
+        self.errors = b""
+        self.listeners = collections.defaultdict(list)
+        self.reading = threading.Event()
+        self.reading.set()
+        self.readers = [threading.Thread(target=read, daemon=True) for read in (self._read_logs, self._read_errors)]
+        for reader in self.readers:
+            reader.start()
+        wait_until(lambda: self._alive() and self.listeners["admin"] and len(self.listeners["pods"]) >= len(listen),
+                   10, "listening")
+        if not read_output:
+            self.reading.clear()
+        if ready:
+            wait_until(lambda: self._alive() and self.admin("/readyz").status == 200, 15, "readiness")
+
+    def _alive(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"credlet ended with {self.process.returncode}: {self.errors.decode()} "
+                                 f"{self.output[-5:]}")
+        return True
+
+    def _read_logs(self):
+        for line in self.process.stdout:
+            self.reading.wait()
+            text = line.decode()
+            self.output.append(text)
+            entry = json.loads(text)
+            self.logs.append(entry)
+            if entry.get("message") == "listening":
+                self.listeners[entry["listener"]].append(endpoint(entry["address"]))
+
+    def _read_errors(self):
+        self.errors = self.process.stderr.read()
+
+    def stop(self):
+        """Ends it as Kubernetes does. Always within ten seconds, always with 0."""
+        self.reading.set()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError("credlet did not end within 10 s of SIGTERM") from None
+        for reader in self.readers:
+            reader.join(5)
+        assert code == 0, f"credlet ended with {code}: {self.errors.decode()}"
+
+    # Callers
+
+    @property
+    def address(self):
+        return self.listeners["pods"][0]
+
+    def connect(self, source=None, timeout=15, where=None):
+        return http.client.HTTPConnection(*(where or self.address), timeout=timeout,
+                                          source_address=(source, 0) if source else None)
+
+    def request(self, method, path, source=None, headers=None, timeout=15, where=None):
+        connection = self.connect(source, timeout, where)
+        try:
+            connection.request(method, path, headers=headers or {})
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path, source=None, headers=None, **kwargs):
+        return self.request("GET", path, source, headers, **kwargs)
+
+    def credentials(self, source=None, token=None, role=None, **kwargs):
+        """As an SDK's container provider asks."""
+        return self.get("/v1/credentials" + (f"/{role}" if role else ""), source,
+                        {"Authorization": token} if token else None, **kwargs)
+
+    def session(self, source, ttl=60, token=None):
+        """An IMDSv2 session token."""
+        headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(ttl)}
+        if token:
+            headers["Authorization"] = token
+        return self.request("PUT", "/latest/api/token", source, headers)
+
+    def imds(self, path, source, session=None):
+        if session is None:
+            answer = self.session(source)
+            if answer.status != 200:
+                return answer
+            session = answer.body.decode()
+        return self.get(f"/latest/{path}", source, {"X-aws-ec2-metadata-token": session})
+
+    def imds_credentials(self, source, role):
+        """As an SDK's IMDS provider asks: held for less than a second."""
+        return self.imds(f"meta-data/iam/security-credentials/{role}", source)
+
+    def raw(self, data, source=None, timeout=5):
+        """All that is answered to these bytes until the connection closes or nothing comes for the timeout."""
+        with socket.create_connection(self.address, timeout, (source, 0) if source else None) as connection:
+            connection.sendall(data)
+            received = b""
+            try:
+                while chunk := connection.recv(65536):
+                    received += chunk
+            except (TimeoutError, ConnectionResetError):
+                pass
+            return received
+
+    # The other side
+
+    def admin(self, path):
+        return self.get(path, where=self.listeners["admin"][0])
+
+    def metrics(self):
+        """[(name, labels, value), ...]"""
+        return parse_metrics(self.admin("/metrics").body.decode())
+
+    def metric(self, name, **labels):
+        """The sum of all series of that name with these labels."""
+        return sum(value for found, has, value in self.metrics()
+                   if found == f"credlet_{name}" and labels.items() <= has.items())
+
+    def memory(self):
+        """Resident, in bytes."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+    def logged(self, **fields):
+        """The log entries that have these fields."""
+        return [entry for entry in list(self.logs) if fields.items() <= entry.items()]
+
+    def wait_logged(self, message, seconds=5, **fields):
+        """An entry whose message matches."""
+        return wait_until(lambda: next((e for e in self.logged(**fields) if re.search(message, e["message"])), None),
+                          seconds, f"a log entry: {message}")
+
+
+def parse_metrics(text):
+    series = []
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            match = re.fullmatch(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)(?: \d+)?", line)
+            assert match, f"not the Prometheus text format: {line}"
+            labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2] or ""))
+            series.append((match[1], labels, float(match[3])))
+    return series
+
+
+def genuine(world, answer, pod):
+    """Checks that an answer holds credentials that STS issued for this very pod's role and service account, whole and
+    unaltered. Returns what STS knows of them."""
+    assert answer.status == 200, answer
+    body = answer.json
+    issued = world.issued(body["AccessKeyId"], secrets=True)
+    assert body["SecretAccessKey"] == issued["secret_access_key"] and body["Token"] == issued["session_token"]
+    assert issued["role_arn"] == pod["role_arn"]
+    assert issued["sub"] == f"system:serviceaccount:{pod['namespace']}:{pod['service_account']}"
+    return issued
