@@ -41,7 +41,8 @@ public:
         rest_.remove_prefix(1);
         return true;
     }
-    template <class Predicate> std::string_view take_while(Predicate wanted) {
+    template <class Predicate>
+    std::string_view take_while(Predicate wanted) {
         skip_space();
         const auto end = std::find_if_not(rest_.begin(), rest_.end(), wanted);
         const auto word = rest_.substr(0, static_cast<std::size_t>(end - rest_.begin()));
@@ -161,8 +162,9 @@ result<std::vector<configuration_entry>> parse_configuration(std::string_view te
         text.remove_prefix(std::min(end + 1, text.size()));
         if (content.ends_with('\r'))
             content.remove_suffix(1);
-        if (std::any_of(content.begin(), content.end(),
-                        [](char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f; }))
+        if (std::any_of(content.begin(), content.end(), [](char c) {
+                return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
+            }))
             return at_line(line, "there is a control character");
         line_reader in(content);
         if (in.ended())
@@ -173,7 +175,8 @@ result<std::vector<configuration_entry>> parse_configuration(std::string_view te
         const auto same = std::find_if(entries.begin(), entries.end(),
                                        [&](const configuration_entry& e) { return e.key == entry->key; });
         if (same != entries.end())
-            return at_line(line, "'" + entry->key + "' stands on line " + std::to_string(same->line) + " already");
+            return at_line(line,
+                           "'" + entry->key + "' stands on line " + std::to_string(same->line) + " already");
         entries.push_back(std::move(*entry));
         if (entries.size() > max_values)
             return at_line(line, "more than " + std::to_string(max_values) + " settings");

@@ -7,8 +7,8 @@
 //   imds-v1 = true
 //   sts-rate = 20
 //
-// Numbers and words without quotes are taken as the text they are. Strings are "basic" with \" \\ \n \t or 'literal'.
-// There are no tables. A key may stand there once.
+// Numbers and words without quotes are taken as the text they are. Strings are "basic" with \" \\ \n \t or
+// 'literal'. There are no tables. A key may stand there once.
 
 #include "runtime/error.hpp"
 

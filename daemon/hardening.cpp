@@ -1,12 +1,11 @@
 #include "daemon/hardening.hpp"
 
+#include <cerrno>
+#include <csignal>
 #include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-
-#include <cerrno>
-#include <csignal>
 #include <system_error>
 
 namespace credlet::app {

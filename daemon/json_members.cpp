@@ -44,7 +44,8 @@ result<std::optional<std::string>> text_member(simdjson::dom::element object, st
         return std::optional<std::string>();
     std::string_view text;
     if (found->get(text) != simdjson::SUCCESS || text.empty() || !printable(text))
-        return fail(errc::malformed, where + ": '" + std::string(member) + "' must be a text that is not empty");
+        return fail(errc::malformed,
+                    where + ": '" + std::string(member) + "' must be a text that is not empty");
     return std::optional<std::string>(text);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// Strict reading of JSON files that people write: what is misspelt or of another type is refused, with its place.
+// Strict reading of JSON files that people write: what is misspelt or of another type is refused, with its
+// place.
 
 #include "runtime/json.hpp"
 
@@ -11,7 +12,8 @@
 
 namespace credlet::app {
 
-// Refuses what is no object, a member that is not known, and one that stands there twice. `where` begins the message.
+// Refuses what is no object, a member that is not known, and one that stands there twice. `where` begins the
+// message.
 result<void> only_members(simdjson::dom::element object, std::initializer_list<std::string_view> known,
                           const std::string& where);
 // Missing: none. Of another type, empty, or with a control character: an error.

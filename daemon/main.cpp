@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <iostream>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,7 @@ int main(int argc, char** argv) {
         case app::action::serve:
             return app::serve(line->serve);
         case app::action::explain:
-            return app::explain(line->explain);
+            return app::run_explain(line->explain, std::cout, std::cerr);
         case app::action::version:
         case app::action::help:
             std::fputs(line->text.c_str(), stdout);

@@ -17,7 +17,8 @@ bool is_dns_name(std::string_view text) {
         return false;
     while (!text.empty()) {
         const auto label = text.substr(0, text.find('.'));
-        if (label.empty() || label.size() > 63 || !lower_or_digit(label.front()) || !lower_or_digit(label.back()) ||
+        if (label.empty() || label.size() > 63 || !lower_or_digit(label.front()) ||
+            !lower_or_digit(label.back()) ||
             !std::all_of(label.begin(), label.end(), [](char c) { return lower_or_digit(c) || c == '-'; }))
             return false;
         if (label.size() == text.size())
@@ -27,7 +28,8 @@ bool is_dns_name(std::string_view text) {
     return false; // ends in a dot
 }
 
-template <class Number> bool read_all(std::string_view text, Number& number) {
+template <class Number>
+bool read_all(std::string_view text, Number& number) {
     const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
     return !text.empty() && problem == std::errc{} && end == text.data() + text.size();
 }
@@ -44,7 +46,9 @@ std::string plain(std::chrono::milliseconds d) {
 } // namespace
 
 result<asio::ip::tcp::endpoint> parse_endpoint(std::string_view text) {
-    const error wrong = fail(errc::malformed, "must be ADDRESS:PORT, like 127.0.0.1:8080 or [::1]:8080, with a port from 0 to 65535");
+    const error wrong =
+        fail(errc::malformed,
+             "must be ADDRESS:PORT, like 127.0.0.1:8080 or [::1]:8080, with a port from 0 to 65535");
     const auto colon = text.rfind(':');
     std::uint16_t port = 0;
     if (colon == std::string_view::npos || !read_all(text.substr(colon + 1), port))
@@ -64,7 +68,7 @@ result<origin> parse_https_url(std::string_view text) {
     auto url = parse_origin(text);
     if (!url)
         return fail(errc::malformed, "must be an https:// URL of host, optional port and optional path (" +
-                           url.error().message + ")");
+                                         url.error().message + ")");
     return std::move(*url);
 }
 
@@ -88,13 +92,15 @@ result<std::string> parse_path(std::string_view text) {
 result<std::string> parse_word(std::string_view text, std::size_t longest) {
     if (text.empty() || text.size() > longest ||
         !std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; }))
-        return fail(errc::malformed, "must be 1 to " + std::to_string(longest) + " printable characters without spaces");
+        return fail(errc::malformed,
+                    "must be 1 to " + std::to_string(longest) + " printable characters without spaces");
     return std::string(text);
 }
 
 result<std::string> parse_dns_name(std::string_view text) {
     if (!is_dns_name(text))
-        return fail(errc::malformed, "must be a DNS name of lower-case letters, digits, '-' and '.', as Kubernetes names are");
+        return fail(errc::malformed,
+                    "must be a DNS name of lower-case letters, digits, '-' and '.', as Kubernetes names are");
     return std::string(text);
 }
 
@@ -107,18 +113,21 @@ result<std::string> parse_annotation_prefix(std::string_view text) {
 
 result<std::string> parse_role_arn_base(std::string_view text) {
     if (!text.ends_with('/') || !sts::role_arn::parse(std::string(text) + "name"))
-        return fail(errc::malformed, 
+        return fail(
+            errc::malformed,
             "must be the beginning of a role's ARN up to a '/', like arn:aws:iam::123456789012:role/");
     return std::string(text);
 }
 
 result<std::string> parse_host(std::string_view text) {
     const bool characters = std::all_of(text.begin(), text.end(), [](char c) {
-        return lower_or_digit(c) || (c >= 'A' && c <= 'Z') || std::string_view("-.:[]_").find(c) != std::string_view::npos;
+        return lower_or_digit(c) || (c >= 'A' && c <= 'Z') ||
+               std::string_view("-.:[]_").find(c) != std::string_view::npos;
     });
     if (text.empty() || text.size() > 260 || !characters)
-        return fail(errc::malformed, "must be a host as clients write it into the Host header: a name or an address, and the "
-                           "port unless it is 80");
+        return fail(errc::malformed,
+                    "must be a host as clients write it into the Host header: a name or an address, and the "
+                    "port unless it is 80");
     return std::string(text);
 }
 
@@ -139,14 +148,15 @@ result<double> parse_number(std::string_view text, double least, double most) {
 result<std::size_t> parse_count(std::string_view text, std::size_t least, std::size_t most) {
     std::size_t number = 0;
     if (!read_all(text, number) || number < least || number > most)
-        return fail(errc::malformed, "must be a whole number from " + std::to_string(least) + " to " + std::to_string(most));
+        return fail(errc::malformed,
+                    "must be a whole number from " + std::to_string(least) + " to " + std::to_string(most));
     return number;
 }
 
 result<std::chrono::milliseconds> parse_duration(std::string_view text, std::chrono::milliseconds least,
                                                  std::chrono::milliseconds most) {
-    const error wrong = fail(errc::malformed, "must be a duration from " + plain(least) + " to " + plain(most) +
-                            ", like 500ms, 5s, 2m or 1h");
+    const error wrong = fail(errc::malformed, "must be a duration from " + plain(least) + " to " +
+                                                  plain(most) + ", like 500ms, 5s, 2m or 1h");
     struct unit {
         std::string_view name;
         double milliseconds;

@@ -1,6 +1,6 @@
 #pragma once
-// Values of options, from text. Each parser returns the value, or an error whose message is one clause on what is
-// allowed ("must be ..."); who calls adds which setting it was and what was given.
+// Values of options, from text. Each parser returns the value, or an error whose message is one clause on
+// what is allowed ("must be ..."); who calls adds which setting it was and what was given.
 
 #include "daemon/options.hpp"
 
@@ -34,11 +34,13 @@ result<std::size_t> parse_count(std::string_view text, std::size_t least, std::s
 result<std::chrono::milliseconds> parse_duration(std::string_view text, std::chrono::milliseconds least,
                                                  std::chrono::milliseconds most);
 
-template <class Enum> struct named_value {
+template <class Enum>
+struct named_value {
     std::string_view name;
     Enum value;
 };
-template <class Enum> result<Enum> parse_name(std::string_view text, std::span<const named_value<Enum>> names) {
+template <class Enum>
+result<Enum> parse_name(std::string_view text, std::span<const named_value<Enum>> names) {
     std::string allowed;
     for (const auto& n : names) {
         if (n.name == text)

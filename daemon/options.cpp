@@ -37,13 +37,19 @@ std::vector<std::string> split_by_comma(const std::string& text) {
     return parts;
 }
 
+// Text from outside, for one line of an error message.
+std::string one_line(std::string_view text) {
+    std::string line(text);
+    std::replace_if(
+        line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; },
+        '?');
+    return line;
+}
+
 std::string quoted(const std::vector<std::string>& values) {
     std::string all;
     for (const auto& value : values) {
-        all.append(all.empty() ? "'" : ", '");
-        // A value goes into one line of an error message.
-        for (const char c : value.substr(0, 200))
-            all.push_back(static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c);
+        all.append(all.empty() ? "'" : ", '").append(one_line(value.substr(0, 200)));
         all.append(value.size() > 200 ? "...'" : "'");
     }
     return all;
@@ -62,8 +68,8 @@ struct raw_arguments {
     std::vector<std::string> config, namespace_name, pod, admin, output;
 };
 
-CLI::Option* collect(CLI::App& app, const std::string& name, std::vector<std::string>& into, const std::string& shape,
-                     const std::string& help) {
+CLI::Option* collect(CLI::App& app, const std::string& name, std::vector<std::string>& into,
+                     const std::string& shape, const std::string& help) {
     return app.add_option("--" + name, into, help)
         ->type_name(shape)
         ->type_size(1)
@@ -85,9 +91,9 @@ result<void> add_file(all_given& given, const std::string& path, const surroundi
         return in_context("configuration file", text.error());
     auto entries = parse_configuration(*text);
     if (!entries)
-        return in_context("configuration file " + path, entries.error());
+        return in_context("configuration file " + quoted({path}), entries.error());
     for (auto& entry : *entries) {
-        const auto where = "line " + std::to_string(entry.line) + " of " + path;
+        const auto where = "line " + std::to_string(entry.line) + " of " + one_line(path);
         const auto& settings = all_settings();
         const auto known = std::find_if(settings.begin(), settings.end(),
                                         [&](const setting& s) { return s.name == entry.key; });
@@ -95,7 +101,8 @@ result<void> add_file(all_given& given, const std::string& path, const surroundi
             return fail(errc::malformed, where + ": there is no setting '" + entry.key +
                                              "'; credlet serve --help lists them, here without '--'");
         if (entry.values.empty())
-            return fail(errc::malformed, where + ": '" + entry.key + "' has no value; leave it out for the default");
+            return fail(errc::malformed,
+                        where + ": '" + entry.key + "' has no value; leave it out for the default");
         if (entry.values.size() > 1 && !known->repeatable)
             return fail(errc::malformed, where + ": '" + entry.key + "' takes one value");
         given.try_emplace(entry.key, given_values{std::move(entry.values), where});
@@ -111,8 +118,9 @@ result<all_given> gather(raw_arguments& raw, const surroundings& around) {
             given.try_emplace(name, given_values{std::move(values), "--" + name});
     for (const auto& s : all_settings()) {
         if (auto value = variable(around, variable_of(s.name)))
-            given.try_emplace(s.name, given_values{s.repeatable ? split_by_comma(*value) : std::vector{*value},
-                                                   "the environment variable " + variable_of(s.name)});
+            given.try_emplace(s.name,
+                              given_values{s.repeatable ? split_by_comma(*value) : std::vector{*value},
+                                           "the environment variable " + variable_of(s.name)});
     }
     auto config = single(raw.config, "config");
     if (!config)
@@ -125,7 +133,8 @@ result<all_given> gather(raw_arguments& raw, const surroundings& around) {
     for (const auto& s : all_settings())
         for (const auto& foreign : s.foreign_variables)
             if (auto value = variable(around, foreign))
-                given.try_emplace(s.name, given_values{{*value}, "the environment variable " + foreign, true});
+                given.try_emplace(s.name,
+                                  given_values{{*value}, "the environment variable " + foreign, true});
     return given;
 }
 
@@ -133,15 +142,15 @@ result<void> apply(options& o, const setting& s, const given_values& g) {
     if (g.values.empty())
         return fail(errc::malformed, g.where + " has no value");
     if (g.values.size() > 1 && !s.repeatable)
-        return fail(errc::malformed, g.where + " is given " + std::to_string(g.values.size()) +
-                                         " times; it takes one value");
+        return fail(errc::malformed,
+                    g.where + " is given " + std::to_string(g.values.size()) + " times; it takes one value");
     if (const auto applied = s.apply(o, g.values); !applied)
         return fail(errc::malformed, g.where + " is " + quoted(g.values) + "; it " + applied.error().message);
     return {};
 }
 
-// https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/ : KUBERNETES_SERVICE_HOST may be an IPv6
-// address, without brackets.
+// https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/ : KUBERNETES_SERVICE_HOST may be an
+// IPv6 address, without brackets.
 result<std::optional<origin>> api_inside_a_pod(const surroundings& around) {
     const auto host = variable(around, "KUBERNETES_SERVICE_HOST");
     if (!host)
@@ -153,27 +162,32 @@ result<std::optional<origin>> api_inside_a_pod(const surroundings& around) {
     const std::string url = "https://" + (ipv6 ? "[" + *host + "]" : *host) + ":" + port.value_or("443");
     auto parsed_url = parse_https_url(url);
     if (!parsed_url)
-        return fail(errc::malformed, "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT make " + quoted({url}) +
+        return fail(errc::malformed, "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT make " +
+                                         quoted({url}) +
                                          ", which is no address of the Kubernetes API; set --kube-api");
     return std::optional(std::move(*parsed_url));
 }
 
 // What only makes sense together.
 result<void> complete(options& o, const all_given& given, const surroundings& around) {
-    if (std::find(o.listen.begin(), o.listen.end(), o.admin_listen) != o.listen.end() && o.admin_listen.port() != 0)
-        return fail(errc::malformed, "--admin-listen is one of the addresses of --listen; pods must not reach the "
-                                     "admin endpoints, so take another port or a loopback address");
+    if (std::find(o.listen.begin(), o.listen.end(), o.admin_listen) != o.listen.end() &&
+        o.admin_listen.port() != 0)
+        return fail(errc::malformed,
+                    "--admin-listen is one of the addresses of --listen; pods must not reach the "
+                    "admin endpoints, so take another port or a loopback address");
     if (o.max_connections_per_pod > o.max_connections)
-        return fail(errc::malformed, "--max-connections-per-pod (" + std::to_string(o.max_connections_per_pod) +
-                                         ") is above --max-connections (" + std::to_string(o.max_connections) + ")");
+        return fail(errc::malformed,
+                    "--max-connections-per-pod (" + std::to_string(o.max_connections_per_pod) +
+                        ") is above --max-connections (" + std::to_string(o.max_connections) + ")");
     if (o.region.empty())
-        return fail(errc::malformed, "--region is not set (nor CREDLET_REGION, AWS_REGION or AWS_DEFAULT_REGION); "
-                                     "STS is called in the region of the cluster, like us-east-1");
+        return fail(errc::malformed,
+                    "--region is not set (nor CREDLET_REGION, AWS_REGION or AWS_DEFAULT_REGION); "
+                    "STS is called in the region of the cluster, like us-east-1");
     if (!o.pods_file.empty()) {
         for (const auto* name : {"kube-api", "kube-token-file", "kube-ca-file", "token-source"})
             if (const auto found = given.find(name); found != given.end())
-                return fail(errc::malformed, "--pods-file stands in place of Kubernetes, but " + found->second.where +
-                                                 " is set too; take one of them away");
+                return fail(errc::malformed, "--pods-file stands in place of Kubernetes, but " +
+                                                 found->second.where + " is set too; take one of them away");
         return {};
     }
     if (!o.kube_api) {
@@ -183,11 +197,13 @@ result<void> complete(options& o, const all_given& given, const surroundings& ar
         o.kube_api = std::move(*api);
     }
     if (!o.kube_api)
-        return fail(errc::malformed, "--kube-api is not set, and KUBERNETES_SERVICE_HOST is not either: outside of a "
-                                     "pod, say where the Kubernetes API is, or give a --pods-file");
+        return fail(errc::malformed,
+                    "--kube-api is not set, and KUBERNETES_SERVICE_HOST is not either: outside of a "
+                    "pod, say where the Kubernetes API is, or give a --pods-file");
     if (o.node_name.empty())
-        return fail(errc::malformed, "--node-name is not set (nor CREDLET_NODE_NAME or NODE_NAME); in a pod, take it "
-                                     "from the downward API's spec.nodeName");
+        return fail(errc::malformed,
+                    "--node-name is not set (nor CREDLET_NODE_NAME or NODE_NAME); in a pod, take it "
+                    "from the downward API's spec.nodeName");
     return {};
 }
 
@@ -272,7 +288,8 @@ result<explain_options> read_explain(raw_arguments& raw, const surroundings& aro
 
 surroundings process_surroundings() {
     return {[](const std::string& name) -> std::optional<std::string> {
-                const char* value = std::getenv(name.c_str()); // NOLINT(concurrency-mt-unsafe): nothing sets variables
+                const char* value =
+                    std::getenv(name.c_str()); // NOLINT(concurrency-mt-unsafe): nothing sets variables
                 return value == nullptr ? std::nullopt : std::optional<std::string>(value);
             },
             [](const std::string& path) { return read_file(path, max_configuration_bytes); }};
@@ -280,12 +297,14 @@ surroundings process_surroundings() {
 
 result<command_line> parse_command_line(std::span<const std::string> arguments, const surroundings& around) {
     raw_arguments raw;
-    CLI::App app("Gives the pods of this node the AWS credentials of their service accounts' roles.", "credlet");
+    CLI::App app("Gives the pods of this node the AWS credentials of their service accounts' roles.",
+                 "credlet");
     app.require_subcommand(1);
     const std::string config_help = "TOML file with settings by their names (CREDLET_CONFIG)";
 
     auto* serve = app.add_subcommand("serve", "run the daemon");
-    serve->footer("Durations are like 500ms, 5s, 2m or 1h. A flag has precedence over its environment variable, and that "
+    serve->footer("Durations are like 500ms, 5s, 2m or 1h. A flag has precedence over its environment "
+                  "variable, and that "
                   "over the file.");
     collect(*serve, "config", raw.config, "FILE", config_help);
     for (const auto& s : all_settings()) {
@@ -298,8 +317,9 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
     auto* explain = app.add_subcommand("explain", "tell why a pod gets its credentials, or why not");
     collect(*explain, "namespace", raw.namespace_name, "NAME", "of the pod")->required();
     collect(*explain, "pod", raw.pod, "NAME", "of the pod")->required();
-    collect(*explain, "admin", raw.admin, "ADDR:PORT",
-            "the daemon's --admin-listen (default: by CREDLET_ADMIN_LISTEN and the file, else 127.0.0.1:9797)");
+    collect(
+        *explain, "admin", raw.admin, "ADDR:PORT",
+        "the daemon's --admin-listen (default: by CREDLET_ADMIN_LISTEN and the file, else 127.0.0.1:9797)");
     collect(*explain, "output", raw.output, "text|json", "form of the answer (default text)");
     collect(*explain, "config", raw.config, "FILE", config_help);
 
@@ -313,7 +333,7 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
         line.text = app.help();
         return line;
     } catch (const CLI::ParseError& e) {
-        return fail(errc::malformed, std::string(e.what()) + "; see credlet --help, or --help behind a command");
+        return fail(errc::malformed, one_line(e.what()) + "; see credlet --help, or --help behind a command");
     }
     // A switch without a value.
     for (const auto& s : all_settings())

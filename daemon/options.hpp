@@ -1,10 +1,11 @@
 #pragma once
-// What the daemon is told: by flags, by environment variables, by a configuration file, in this order of precedence,
-// and by its surroundings (AWS's and Kubernetes' own variables) where none of the three says anything.
+// What the daemon is told: by flags, by environment variables, by a configuration file, in this order of
+// precedence, and by its surroundings (AWS's and Kubernetes' own variables) where none of the three says
+// anything.
 //
-// --name on the command line is CREDLET_NAME in the environment (upper case, '-' as '_'; values of repeatable settings
-// are separated by commas) and `name` in the file. An empty variable counts as not set. Every value is checked, and
-// an error names the setting, where it came from, the value, and what is allowed.
+// --name on the command line is CREDLET_NAME in the environment (upper case, '-' as '_'; values of repeatable
+// settings are separated by commas) and `name` in the file. An empty variable counts as not set. Every value
+// is checked, and an error names the setting, where it came from, the value, and what is allowed.
 
 #include "metadata/kubernetes/kubernetes.hpp"
 #include "metadata/service.hpp"
@@ -25,7 +26,8 @@
 
 namespace credlet::app {
 
-// AWS_STS_REGIONAL_ENDPOINTS: https://docs.aws.amazon.com/sdkref/latest/guide/feature-sts-regionalized-endpoints.html
+// AWS_STS_REGIONAL_ENDPOINTS:
+// https://docs.aws.amazon.com/sdkref/latest/guide/feature-sts-regionalized-endpoints.html
 enum class regional_endpoints { regional, legacy };
 
 // Defaults stand here; options.cpp says what each means (and `credlet serve --help`).
@@ -107,8 +109,8 @@ struct surroundings {
 // The process's own environment and files.
 surroundings process_surroundings();
 
-// arguments without the program's name. The error is for standard error; its kind is malformed, or what reading the
-// configuration file failed with.
+// arguments without the program's name. The error is for standard error; its kind is malformed, or what
+// reading the configuration file failed with.
 result<command_line> parse_command_line(std::span<const std::string> arguments, const surroundings& around);
 
 } // namespace credlet::app

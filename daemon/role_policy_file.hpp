@@ -3,8 +3,9 @@
 //
 //   {"rules": [{"namespaces": ["team-a-*"], "roles": ["arn:aws:iam::123456789012:role/team-a/*"]}]}
 //
-// Globs are anchored: '*' is any run of characters, '?' any one. A role must be allowed by some rule; an empty list of
-// rules allows none. Unknown members are refused, because a misspelt rule would not limit anything.
+// Globs are anchored: '*' is any run of characters, '?' any one. A role must be allowed by some rule; an
+// empty list of rules allows none. Unknown members are refused, because a misspelt rule would not limit
+// anything.
 
 #include "metadata/service.hpp"
 #include "runtime/error.hpp"

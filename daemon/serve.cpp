@@ -32,6 +32,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr auto sts_answer_limit = 3s; // of one call to STS
 constexpr auto listen_retry = 1s;
 constexpr auto listen_patience = 60s;
 
@@ -51,6 +52,26 @@ public:
 private:
     metadata::object_sink<Object>& next_;
     std::function<void()> arrived_;
+};
+
+// A loop with a thread of its own. Join it before what its handlers use goes.
+class loop_thread {
+public:
+    explicit loop_thread(asio::io_context& loop)
+        : loop_(loop), work_(loop.get_executor()), thread_([&loop] { loop.run(); }) {}
+    loop_thread(const loop_thread&) = delete;
+    loop_thread& operator=(const loop_thread&) = delete;
+    ~loop_thread() { join(); }
+    void join() {
+        loop_.stop();
+        if (thread_.joinable())
+            thread_.join();
+    }
+
+private:
+    asio::io_context& loop_;
+    asio::executor_work_guard<asio::io_context::executor_type> work_;
+    std::thread thread_;
 };
 
 // Runs a coroutine on another loop and resumes with its result on this one. The other loop must keep running until it
@@ -211,7 +232,7 @@ result<void> process::build() {
         presented = kubernetes_.get();
         tokens = kubernetes_.get();
     } else {
-        auto made = make_pods_file(upstream_, tasks_, time_, log_, options_);
+        auto made = make_pods_file(upstream_, tasks_, time_, log_, options_, &metrics_->kubernetes());
         if (!made)
             return made.error();
         pods_file_ = std::move(*made);
@@ -229,7 +250,7 @@ result<void> process::build() {
     if (!client)
         return client.error();
     sts_http_ = std::move(*client);
-    sts_ = sts::make_client(*sts_http_, time_, *endpoint, metrics_->sts(), sts_call_limit);
+    sts_ = sts::make_client(*sts_http_, time_, *endpoint, metrics_->sts(), sts_answer_limit);
 
     sts::credential_service::settings store;
     store.store.calls_per_second = options_.sts_rate;
@@ -396,8 +417,12 @@ int process::run() {
 } // namespace
 
 int serve(const options& o) {
-    harden_process();
+    const auto hardened = harden_process();
     const auto log = make_output_log(1, o.lowest_log_level, o.logs, 1s);
+    if (!hardened) {
+        log->error("cannot start", {{"error", hardened.error().message}});
+        return 1;
+    }
     process p(o, *log);
     return p.run();
 }

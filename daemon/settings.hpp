@@ -1,6 +1,6 @@
 #pragma once
-// The table of the daemon's settings: name, meaning, and how a value gets into the options. The command line, the
-// environment and the configuration file are all read by it.
+// The table of the daemon's settings: name, meaning, and how a value gets into the options. The command line,
+// the environment and the configuration file are all read by it.
 
 #include "daemon/option_values.hpp"
 
@@ -17,8 +17,8 @@ struct setting {
     std::string help;
     bool repeatable = false;
     bool is_switch = false; // --name alone means true
-    // Variables that are not ours but say the same, in order; honoured where flag, CREDLET_ variable and file are
-    // silent.
+    // Variables that are not ours but say the same, in order; honoured where flag, CREDLET_ variable and file
+    // are silent.
     std::vector<std::string> foreign_variables;
     // Never called with no values.
     std::function<result<void>(options&, std::span<const std::string>)> apply;

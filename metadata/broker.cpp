@@ -37,9 +37,9 @@ void broker::submit(ask a, boot_time now) {
 void broker::submit_token(ask a, boot_time now) {
     auto& attempt = tokens_[a.lacking.digest];
     attempt.asks.insert(a.id);
-    if (!attempt.running && !attempt.start_at && !attempt.claims) {
+    if (!attempt.running && !attempt.scheduled && !attempt.claims) {
         attempt.token = std::move(a.token);
-        attempt.start_at = now;
+        schedule(attempt, a.lacking.digest, now);
     }
 }
 
@@ -48,8 +48,8 @@ void broker::submit_address(const ask& a, boot_time now) {
         return end(a.id, {});
     auto& attempt = addresses_[a.lacking.address];
     attempt.asks.insert(a.id);
-    if (!attempt.running && !attempt.start_at && (!attempt.done || now - *attempt.done >= lookup_again_after))
-        attempt.start_at = now;
+    if (!attempt.running && !attempt.scheduled && (!attempt.done || now - *attempt.done >= lookup_again_after))
+        schedule(attempt, a.lacking.address, now);
 }
 
 void broker::submit_account(const ask& a, boot_time now) {
@@ -65,8 +65,8 @@ void broker::submit_account(const ask& a, boot_time now) {
     asks_.at(a.id).account = name;
     auto& attempt = accounts_[name];
     attempt.asks.insert(a.id);
-    if (!attempt.running && !attempt.start_at)
-        attempt.start_at = now;
+    if (!attempt.running && !attempt.scheduled)
+        schedule(attempt, name, now);
 }
 
 void broker::submit_credentials(const ask& a, boot_time now) {
@@ -95,7 +95,7 @@ void broker::verified(const token_digest& digest, result<verified_token> outcome
         tokens_.erase(found);
         end_all(asks, refused_with(why, now + remember_bad_token));
     } else {
-        attempt.start_at = now + retry_after;
+        again_or_forget(tokens_, found, now);
     }
     start_due(now);
 }
@@ -115,8 +115,8 @@ void broker::settle(const token_digest& digest, boot_time now, wall_time wall) {
         const bool elsewhere = !claims.node_name.empty() && claims.node_name != settings_.node_name;
         if (elsewhere || attempt.pod_looked_up)
             finish(refused_with(refusal::pod_not_here, now + remember_unknown));
-        else if (!attempt.running && !attempt.start_at)
-            attempt.start_at = now; // of the pod's lookup
+        else if (!attempt.running && !attempt.scheduled)
+            schedule(attempt, digest, now); // its pod's lookup
         return;
     }
     if (p->terminal)
@@ -159,10 +159,9 @@ void broker::address_looked_up(const broker_work::address_lookup& work, result<s
     if (waiting == addresses_.end())
         return;
     waiting->second.running = false;
-    if (found)
-        waiting->second.done = now;
-    else
-        waiting->second.start_at = now + retry_after;
+    if (!found || waiting->second.asks.empty())
+        return again_or_forget(addresses_, waiting, now);
+    waiting->second.done = now;
 }
 
 void broker::pod_looked_up(const broker_work::pod_lookup& work, result<std::optional<pod>> found, boot_time now,
@@ -182,8 +181,9 @@ void broker::pod_looked_up(const broker_work::pod_lookup& work, result<std::opti
     if (found) {
         waiting->second.pod_looked_up = true;
         settle(work.digest, now, wall);
+        start_due(now);
     } else {
-        waiting->second.start_at = now + retry_after;
+        again_or_forget(tokens_, waiting, now);
     }
 }
 
@@ -200,10 +200,8 @@ void broker::account_looked_up(const broker_work::account_lookup& work, result<s
     auto& attempt = waiting->second;
     attempt.running = false;
     // With the API server away, what the watch has said of the service account is as good as it gets.
-    if (!found && !(listed && synced_)) {
-        attempt.start_at = now + retry_after;
-        return;
-    }
+    if (!found && !(listed && synced_))
+        return again_or_forget(accounts_, waiting, now);
     const auto until = now + (found ? remember_no_role : remember_unknown);
     const auto asks = std::move(attempt.asks);
     accounts_.erase(waiting);
@@ -221,34 +219,27 @@ void broker::account_looked_up(const broker_work::account_lookup& work, result<s
 }
 
 void broker::directory_changed(boot_time now, wall_time wall) {
-    for (auto entry = addresses_.begin(); entry != addresses_.end();) {
-        if (directory_.pods().claim(entry->first).kind == claim_kind::none) {
-            ++entry;
-            continue;
-        }
-        end_all(std::exchange(entry->second.asks, {}), {});
-        entry = addresses_.erase(entry);
-    }
+    // What an ask leaves may go with its last ask, so the asks to end are collected first.
+    std::vector<std::uint64_t> served;
+    for (const auto& [address, attempt] : addresses_)
+        if (directory_.pods().claim(address).kind != claim_kind::none)
+            served.insert(served.end(), attempt.asks.begin(), attempt.asks.end());
+    for (const auto& [name, attempt] : accounts_)
+        for (const auto id : attempt.asks)
+            if (const auto& uid = asks_.at(id).lacking.pod_uid; !directory_.known(uid) || has_roles(uid))
+                served.push_back(id);
+    for (const auto& [key, asks] : credentials_)
+        if (!directory_.retains(key))
+            served.insert(served.end(), asks.begin(), asks.end());
+    for (const auto id : served)
+        end(id, {});
+
     std::vector<token_digest> verified_ones;
     for (const auto& [digest, attempt] : tokens_)
         if (attempt.claims)
             verified_ones.push_back(digest);
     for (const auto& digest : verified_ones)
         settle(digest, now, wall);
-    for (auto& [name, attempt] : accounts_)
-        for (const auto id : std::set(attempt.asks))
-            if (const auto& uid = asks_.at(id).lacking.pod_uid; !directory_.known(uid) || has_roles(uid)) {
-                attempt.asks.erase(id);
-                end(id, {});
-            }
-    for (auto entry = credentials_.begin(); entry != credentials_.end();) {
-        if (directory_.retains(entry->first)) {
-            ++entry;
-            continue;
-        }
-        end_all(std::exchange(entry->second, {}), {});
-        entry = credentials_.erase(entry);
-    }
     start_due(now);
 }
 
@@ -258,8 +249,7 @@ void broker::credentials_changed(const std::vector<sts::credential_key>& keys, b
         const auto ready = board_.find(key);
         if (waiting == credentials_.end() || !ready || !(ready->usable(now) || ready->denied(now)))
             continue;
-        end_all(std::exchange(waiting->second, {}), {});
-        credentials_.erase(waiting);
+        end_all(credentials_.extract(waiting).mapped(), {});
     }
 }
 
@@ -290,41 +280,67 @@ refusal broker::overdue(const waiting_ask& w) const {
     return refusal::unavailable;
 }
 
+void broker::schedule(attempt& what, start_key key, boot_time when) {
+    what.scheduled = true;
+    starts_.emplace(when, key);
+}
+
+template <class Attempts>
+void broker::again_or_forget(Attempts& attempts, typename Attempts::iterator at, boot_time now) {
+    if (at->second.asks.empty())
+        attempts.erase(at);
+    else if (!at->second.scheduled)
+        schedule(at->second, at->first, now + retry_after);
+}
+
 void broker::start_due(boot_time now) {
-    const auto due = [&](const attempt& a) { return !a.running && a.start_at && *a.start_at <= now; };
-    const auto start = [](attempt& a) {
-        a.running = true;
-        a.start_at.reset();
-    };
-    for (auto& [digest, attempt] : tokens_) {
-        if (!due(attempt))
-            continue;
-        if (!attempt.claims) {
-            start(attempt);
-            work_.verifications.push_back({digest, attempt.token.copy(), directory_.accepted_audiences()});
-        } else if (take_lookup(now)) {
-            start(attempt);
-            work_.pods.push_back(
-                {digest, attempt.claims->namespace_name, attempt.claims->pod_name, directory_.begin_lookup()});
-        }
+    while (!starts_.empty() && starts_.begin()->first <= now) {
+        const auto key = starts_.extract(starts_.begin()).mapped();
+        std::visit([&](const auto& k) { start(k, now); }, key);
     }
-    for (auto& [address, attempt] : addresses_)
-        if (due(attempt) && take_lookup(now)) {
-            start(attempt);
-            work_.addresses.push_back({address, directory_.begin_lookup()});
-        }
-    for (auto& [name, attempt] : accounts_)
-        if (due(attempt)) {
-            start(attempt);
-            work_.accounts.push_back({name.first, name.second, directory_.begin_lookup()});
-        }
+}
+
+void broker::start(const token_digest& digest, boot_time now) {
+    const auto found = tokens_.find(digest);
+    if (found == tokens_.end() || !found->second.scheduled)
+        return; // nobody waits any more
+    auto& attempt = found->second;
+    attempt.scheduled = false;
+    if (attempt.claims && !take_lookup(now))
+        return schedule(attempt, digest, next_lookup());
+    attempt.running = true;
+    if (attempt.claims)
+        work_.pods.push_back(
+            {digest, attempt.claims->namespace_name, attempt.claims->pod_name, directory_.begin_lookup()});
+    else
+        work_.verifications.push_back({digest, attempt.token.copy(), directory_.accepted_audiences()});
+}
+
+void broker::start(const address_key& address, boot_time now) {
+    const auto found = addresses_.find(address);
+    if (found == addresses_.end() || !found->second.scheduled)
+        return;
+    found->second.scheduled = false;
+    if (!take_lookup(now))
+        return schedule(found->second, address, next_lookup());
+    found->second.running = true;
+    work_.addresses.push_back({address, directory_.begin_lookup()});
+}
+
+void broker::start(const account_name& name, boot_time) {
+    const auto found = accounts_.find(name);
+    if (found == accounts_.end() || !found->second.scheduled)
+        return;
+    found->second.scheduled = false;
+    found->second.running = true;
+    work_.accounts.push_back({name.first, name.second, directory_.begin_lookup()});
 }
 
 bool broker::take_lookup(boot_time now) {
-    if (lookups_counted_ && now > *lookups_counted_)
+    if (now > lookups_counted_)
         lookups_left_ = std::min(lookups_per_second,
-                                 lookups_left_ + lookups_per_second *
-                                                     std::chrono::duration<double>(now - *lookups_counted_).count());
+                                 lookups_left_ +
+                                     lookups_per_second * std::chrono::duration<double>(now - lookups_counted_).count());
     lookups_counted_ = now;
     if (lookups_left_ < 1)
         return false;
@@ -332,25 +348,18 @@ bool broker::take_lookup(boot_time now) {
     return true;
 }
 
+boot_time broker::next_lookup() const {
+    const std::chrono::duration<double> wait(std::max(0.0, 1 - lookups_left_) / lookups_per_second);
+    // A millisecond more, so that rounding does not bring us back too early for ever.
+    return lookups_counted_ + std::chrono::ceil<std::chrono::milliseconds>(wait) + std::chrono::milliseconds(1);
+}
+
 std::optional<boot_time> broker::next_tick() const {
     std::optional<boot_time> next;
-    const auto consider = [&](boot_time t) { next = next ? std::min(*next, t) : t; };
     if (!deadlines_.empty())
-        consider(deadlines_.begin()->first);
-    // What is due and was held back by the bound on lookups goes when there is room for one more.
-    const auto room = lookups_counted_.value_or(boot_time()) +
-                      std::chrono::ceil<std::chrono::nanoseconds>(
-                          std::chrono::duration<double>(std::max(0.0, 1 - lookups_left_) / lookups_per_second));
-    const auto consider_start = [&](const attempt& a) {
-        if (!a.running && a.start_at)
-            consider(std::max(*a.start_at, room));
-    };
-    for (const auto& [digest, attempt] : tokens_)
-        consider_start(attempt);
-    for (const auto& [address, attempt] : addresses_)
-        consider_start(attempt);
-    for (const auto& [name, attempt] : accounts_)
-        consider_start(attempt);
+        next = deadlines_.begin()->first;
+    if (!starts_.empty() && (!next || starts_.begin()->first < *next))
+        next = starts_.begin()->first;
     return next;
 }
 

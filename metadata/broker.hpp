@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <variant>
 #include <vector>
 
 namespace credlet::metadata {
@@ -97,7 +98,7 @@ private:
     struct attempt {
         std::set<std::uint64_t> asks;
         bool running = false;
-        std::optional<boot_time> start_at; // when to try (again)
+        bool scheduled = false;        // stands in starts_
         std::optional<boot_time> done;     // when it last succeeded
     };
     struct token_attempt : attempt {
@@ -111,8 +112,16 @@ private:
     void submit_account(const ask& a, boot_time now);
     void submit_credentials(const ask& a, boot_time now);
     void settle(const token_digest& digest, boot_time now, wall_time wall);
+    using start_key = std::variant<token_digest, address_key, account_name>;
+    void schedule(attempt& what, start_key key, boot_time when);
+    // After an attempt that brought nothing: once more, if anybody still waits for it.
+    template <class Attempts> void again_or_forget(Attempts& attempts, typename Attempts::iterator at, boot_time now);
     void start_due(boot_time now);
+    void start(const token_digest& digest, boot_time now);
+    void start(const address_key& address, boot_time now);
+    void start(const account_name& name, boot_time now);
     bool take_lookup(boot_time now);
+    [[nodiscard]] boot_time next_lookup() const;
     [[nodiscard]] bool has_roles(const std::string& pod_uid) const;
     void end(std::uint64_t id, answer a);
     void end_all(const std::set<std::uint64_t>& ids, const answer& a);
@@ -129,8 +138,9 @@ private:
     std::map<account_name, attempt> accounts_;
     std::map<account_name, boot_time> checked_accounts_; // until when a lookup's "no role" holds
     std::map<sts::credential_key, std::set<std::uint64_t>> credentials_;
+    std::multimap<boot_time, start_key> starts_; // what to try (again), and when
     double lookups_left_ = lookups_per_second;
-    std::optional<boot_time> lookups_counted_;
+    boot_time lookups_counted_{};
     broker_work work_;
     std::vector<answer> answers_;
 };

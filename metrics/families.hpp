@@ -1,6 +1,6 @@
 #pragma once
-// Families of prometheus-cpp over closed label sets: every series exists from the start and is found by its values,
-// never by building a map of labels.
+// Families of prometheus-cpp over closed label sets: every series exists from the start and is found by its
+// values, never by building a map of labels.
 
 #include "metrics/label_sets.hpp"
 
@@ -19,12 +19,15 @@ struct closed_label {
     label_set values;
 };
 
-// For counters and gauges: builder is BuildCounter or BuildGauge, Metric what it builds. Histograms take their bounds.
-template <class Metric> class closed_family {
+// For counters and gauges: builder is BuildCounter or BuildGauge, Metric what it builds. Histograms take
+// their bounds.
+template <class Metric>
+class closed_family {
 public:
     template <class Builder, class... Arguments>
-    closed_family(Builder builder, prometheus::Registry& registry, const std::string& name, const std::string& help,
-                  const std::vector<closed_label>& labels, const Arguments&... arguments) {
+    closed_family(Builder builder, prometheus::Registry& registry, const std::string& name,
+                  const std::string& help, const std::vector<closed_label>& labels,
+                  const Arguments&... arguments) {
         auto& family = builder.Name(name).Help(help).Register(registry);
         sets_.reserve(labels.size());
         std::size_t combinations = 1;
@@ -43,7 +46,8 @@ public:
     }
 
     // One value per label, in the order of the labels.
-    template <class... Values> Metric& at(const Values&... values) const {
+    template <class... Values>
+    Metric& at(const Values&... values) const {
         std::size_t index = 0, label = 0;
         ((index = index * sets_[label].size() + position_in(sets_[label], values), ++label), ...);
         return *series_[index];

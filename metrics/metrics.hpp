@@ -1,9 +1,10 @@
 #pragma once
-// Every metric credlet exports, as objects with named methods: callers never spell a metric name or a label. Label
-// sets are closed: a value outside of them is counted as "other". All series that can be known in advance exist from
-// the first scrape.
+// Every metric credlet exports, as objects with named methods: callers never spell a metric name or a label.
+// Label sets are closed: a value outside of them is counted as "other". All series that can be known in
+// advance exist from the first scrape.
 //
-// The instruments of the serving loop are plain atomics with one writer, read by the scraper: no lock is shared.
+// The instruments of the serving loop are plain atomics with one writer, read by the scraper: no lock is
+// shared.
 
 #include "runtime/clock.hpp"
 
@@ -47,16 +48,18 @@ public:
     virtual ~sts_metrics() = default;
     virtual void credentials(credential_state s, std::size_t count) = 0; // credlet_credentials
     // credlet_credential_expiry_timestamp_seconds; at most max_expiry_series series, the rest are left out.
-    virtual void expiry(std::string_view namespace_name, std::string_view service_account, std::string_view role,
-                        wall_time expires) = 0;
+    virtual void expiry(std::string_view namespace_name, std::string_view service_account,
+                        std::string_view role, wall_time expires) = 0;
     virtual void expiry_gone(std::string_view namespace_name, std::string_view service_account,
                              std::string_view role) = 0;
     // result: "ok", or a failure's name (sts::to_string(failure_kind)).
     virtual void refresh(trigger t, std::string_view result, std::chrono::nanoseconds took) = 0;
-    // operation: AssumeRoleWithWebIdentity or AssumeRole; result: "ok", an STS error code that is known, a transport
-    // error's name (to_string(errc)), or "other".
-    virtual void request(std::string_view operation, std::string_view result, std::chrono::nanoseconds took) = 0;
-    virtual void allowed_rate(double calls_per_second) = 0; // credlet_sts_allowed_rate: falls under throttling
+    // operation: AssumeRoleWithWebIdentity or AssumeRole; result: "ok", an STS error code that is known, a
+    // transport error's name (to_string(errc)), or "other".
+    virtual void request(std::string_view operation, std::string_view result,
+                         std::chrono::nanoseconds took) = 0;
+    virtual void
+    allowed_rate(double calls_per_second) = 0; // credlet_sts_allowed_rate: falls under throttling
     virtual void clock_skew(std::chrono::milliseconds skew) = 0; // credlet_clock_skew_seconds, by STS's Date
 };
 
@@ -66,14 +69,17 @@ class kubernetes_metrics {
 public:
     virtual ~kubernetes_metrics() = default;
     // source: caller, impersonate, request, projected, file; result: ok or to_string(errc).
-    virtual void token_request(std::string_view source, std::string_view result, std::chrono::nanoseconds took) = 0;
+    virtual void token_request(std::string_view source, std::string_view result,
+                               std::chrono::nanoseconds took) = 0;
     // reason: closed, expired, throttled, denied, unavailable, connection, idle, decode, other.
     virtual void watch_restarted(watched w, std::string_view reason) = 0;
     // The last byte of any kind that the watch delivered; credlet_watch_age_seconds is computed when scraped.
     virtual void watch_alive(watched w, boot_time when) = 0;
-    virtual void pods(std::string_view state, std::size_t count) = 0; // credlet_pods{state=live|terminating|terminal|host_network}
-    virtual void token_reloaded(std::string_view what, bool ok) = 0;  // credlet_reloads_total{what=token|ca,result}
-    virtual void jwks_fetched(std::string_view result) = 0;           // credlet_jwks_fetches_total{result}
+    virtual void pods(std::string_view state,
+                      std::size_t count) = 0; // credlet_pods{state=live|terminating|terminal|host_network}
+    virtual void token_reloaded(std::string_view what,
+                                bool ok) = 0;               // credlet_reloads_total{what=token|ca,result}
+    virtual void jwks_fetched(std::string_view result) = 0; // credlet_jwks_fetches_total{result}
 };
 
 class registry {

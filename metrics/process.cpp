@@ -2,10 +2,6 @@
 
 #include "runtime/clock.hpp"
 
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <charconv>
 #include <chrono>
 #include <filesystem>
@@ -14,6 +10,9 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
 
 namespace credlet::metrics {
 
@@ -42,8 +41,8 @@ std::optional<double> cpu_seconds() {
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
 }
 
-// Field n of /proc/self/stat as proc(5) counts them, for n > 2: the second is the program's name, which may hold
-// anything, in brackets.
+// Field n of /proc/self/stat as proc(5) counts them, for n > 2: the second is the program's name, which may
+// hold anything, in brackets.
 std::optional<double> stat_field(int n) {
     std::ifstream in("/proc/self/stat");
     const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
@@ -76,7 +75,8 @@ std::optional<double> start_time() {
         return std::nullopt;
     using seconds = std::chrono::duration<double>;
     const system_clock now;
-    const double age = seconds(now.now().time_since_epoch()).count() - *ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
+    const double age =
+        seconds(now.now().time_since_epoch()).count() - *ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
     return seconds(now.wall().time_since_epoch()).count() - age;
 }
 
@@ -100,12 +100,14 @@ std::optional<double> max_open_files() {
 
 std::vector<prometheus::MetricFamily> process_metrics::Collect() const {
     std::vector<prometheus::MetricFamily> all;
-    add(all, "process_cpu_seconds_total", "User and system CPU time spent.", MetricType::Counter, cpu_seconds());
+    add(all, "process_cpu_seconds_total", "User and system CPU time spent.", MetricType::Counter,
+        cpu_seconds());
     add(all, "process_resident_memory_bytes", "Resident memory.", MetricType::Gauge, resident_bytes());
     add(all, "process_start_time_seconds", "Start of the process, since the Unix epoch.", MetricType::Gauge,
         start_time());
     add(all, "process_open_fds", "Open file descriptors.", MetricType::Gauge, open_files());
-    add(all, "process_max_fds", "Most file descriptors that may be open.", MetricType::Gauge, max_open_files());
+    add(all, "process_max_fds", "Most file descriptors that may be open.", MetricType::Gauge,
+        max_open_files());
     return all;
 }
 

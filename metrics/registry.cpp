@@ -13,7 +13,8 @@ namespace {
 class prometheus_registry final : public registry {
 public:
     explicit prometheus_registry(const clock& time)
-        : sts_(families_), kubernetes_(families_, time),
+        : sts_(families_),
+          kubernetes_(families_, time),
           suppressed_(prometheus::BuildCounter()
                           .Name("credlet_log_lines_suppressed_total")
                           .Help("Log lines held back because one of their kind was written just before.")
@@ -77,6 +78,8 @@ private:
 
 } // namespace
 
-std::unique_ptr<registry> make_registry(const clock& time) { return std::make_unique<prometheus_registry>(time); }
+std::unique_ptr<registry> make_registry(const clock& time) {
+    return std::make_unique<prometheus_registry>(time);
+}
 
 } // namespace credlet::metrics

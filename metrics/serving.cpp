@@ -6,8 +6,10 @@ namespace {
 
 std::size_t position_of_status(unsigned status) {
     const std::array<char, 3> digits{static_cast<char>('0' + status / 100 % 10),
-                                     static_cast<char>('0' + status / 10 % 10), static_cast<char>('0' + status % 10)};
-    return status < 1000 ? position_in(status_codes, {digits.data(), digits.size()}) : status_codes.size() - 1;
+                                     static_cast<char>('0' + status / 10 % 10),
+                                     static_cast<char>('0' + status % 10)};
+    return status < 1000 ? position_in(status_codes, {digits.data(), digits.size()})
+                         : status_codes.size() - 1;
 }
 
 prometheus::MetricFamily family(std::string name, std::string help, prometheus::MetricType type) {
@@ -24,7 +26,9 @@ prometheus::ClientMetric labelled(std::vector<prometheus::ClientMetric::Label> l
     return m;
 }
 
-double read(const std::atomic<std::uint64_t>& a) { return static_cast<double>(a.load(std::memory_order_relaxed)); }
+double read(const std::atomic<std::uint64_t>& a) {
+    return static_cast<double>(a.load(std::memory_order_relaxed));
+}
 
 } // namespace
 
@@ -44,12 +48,13 @@ void serving_instruments::rejected(std::string_view reason) {
 
 std::vector<prometheus::MetricFamily> serving_instruments::Collect() const {
     using prometheus::MetricType;
-    auto requests =
-        family("credlet_requests_total", "Requests answered, by protocol and HTTP status.", MetricType::Counter);
-    auto durations = family("credlet_request_duration_seconds",
-                            "Time from the end of a request's head to its answer: hit (from memory), wait (held for "
-                            "an upstream answer), error (status 400 or more).",
-                            MetricType::Histogram);
+    auto requests = family("credlet_requests_total", "Requests answered, by protocol and HTTP status.",
+                           MetricType::Counter);
+    auto durations =
+        family("credlet_request_duration_seconds",
+               "Time from the end of a request's head to its answer: hit (from memory), wait (held for "
+               "an upstream answer), error (status 400 or more).",
+               MetricType::Histogram);
     for (std::size_t p = 0; p < protocols.size(); ++p) {
         const std::string protocol_name(protocols[p]);
         for (std::size_t code = 0; code < status_codes.size(); ++code) {
@@ -60,7 +65,8 @@ std::vector<prometheus::MetricFamily> serving_instruments::Collect() const {
         for (std::size_t o = 0; o < outcomes.size(); ++o) {
             auto m = labelled({{"protocol", protocol_name}, {"outcome", std::string(outcomes[o])}});
             const auto& source = durations_[p][o];
-            // The count is the sum of the buckets that were read, so that they agree whatever is written meanwhile.
+            // The count is the sum of the buckets that were read, so that they agree whatever is written
+            // meanwhile.
             std::uint64_t count = 0;
             for (std::size_t b = 0; b < bounds_ns.size(); ++b) {
                 count += source.counts[b].load(std::memory_order_relaxed);

@@ -1,6 +1,6 @@
 #pragma once
-// The instruments of the serving loop: plain atomics with one writer, so that a request never waits for a scrape.
-// (prometheus-cpp's own Histogram takes a mutex.) Collect() may run on any thread at any time.
+// The instruments of the serving loop: plain atomics with one writer, so that a request never waits for a
+// scrape. (prometheus-cpp's own Histogram takes a mutex.) Collect() may run on any thread at any time.
 
 #include "metrics/label_sets.hpp"
 #include "metrics/metrics.hpp"
@@ -24,8 +24,9 @@ public:
 private:
     // 50 us to 5 s: the warm path is at the bottom, a caller held as long as protocols allow at the top.
     static constexpr std::array<std::chrono::nanoseconds::rep, 16> bounds_ns{
-        50'000,     100'000,    250'000,     500'000,     1'000'000,   2'500'000,     5'000'000,    10'000'000,
-        25'000'000, 50'000'000, 100'000'000, 250'000'000, 500'000'000, 1'000'000'000, 2'500'000'000, 5'000'000'000};
+        50'000,      100'000,       250'000,       500'000,      1'000'000,   2'500'000,
+        5'000'000,   10'000'000,    25'000'000,    50'000'000,   100'000'000, 250'000'000,
+        500'000'000, 1'000'000'000, 2'500'000'000, 5'000'000'000};
 
     struct histogram {
         std::array<std::atomic<std::uint64_t>, bounds_ns.size() + 1> counts{};
@@ -33,7 +34,8 @@ private:
     };
 
     // One writer: no read-modify-write instruction is needed.
-    template <class T> static void add(std::atomic<T>& a, T n) {
+    template <class T>
+    static void add(std::atomic<T>& a, T n) {
         a.store(a.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
     }
 

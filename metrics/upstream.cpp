@@ -27,10 +27,11 @@ std::string_view name_of(watched w) { return resources[static_cast<std::size_t>(
 std::string_view to_string(trigger t) { return triggers[static_cast<std::size_t>(t)]; }
 
 sts_instruments::sts_instruments(prometheus::Registry& registry)
-    : credentials_(BuildGauge(), registry, "credlet_credentials",
-                   "Sets of credentials held: fresh, renewing, stale (renewal due and failing, still served), failed "
-                   "(none to serve).",
-                   {{"state", credential_states}}),
+    : credentials_(
+          BuildGauge(), registry, "credlet_credentials",
+          "Sets of credentials held: fresh, renewing, stale (renewal due and failing, still served), failed "
+          "(none to serve).",
+          {{"state", credential_states}}),
       refreshes_(BuildCounter(), registry, "credlet_refresh_total",
                  "Attempts to obtain credentials, by what caused them and how they ended.",
                  {{"trigger", triggers}, {"result", refresh_results}}),
@@ -62,8 +63,8 @@ void sts_instruments::credentials(credential_state s, std::size_t count) {
     credentials_.at(credential_states[static_cast<std::size_t>(s)]).Set(static_cast<double>(count));
 }
 
-void sts_instruments::expiry(std::string_view namespace_name, std::string_view service_account, std::string_view role,
-                             wall_time expires) {
+void sts_instruments::expiry(std::string_view namespace_name, std::string_view service_account,
+                             std::string_view role, wall_time expires) {
     expiry_key key(namespace_name, service_account, role);
     auto found = expiry_series_.find(key);
     if (found == expiry_series_.end()) {
@@ -91,7 +92,8 @@ void sts_instruments::refresh(trigger t, std::string_view result, std::chrono::n
     refresh_durations_.at(to_string(t)).Observe(seconds(took));
 }
 
-void sts_instruments::request(std::string_view operation, std::string_view result, std::chrono::nanoseconds took) {
+void sts_instruments::request(std::string_view operation, std::string_view result,
+                              std::chrono::nanoseconds took) {
     requests_.at(operation, result).Increment();
     request_durations_.at(operation).Observe(seconds(took));
 }
@@ -130,7 +132,8 @@ void kubernetes_instruments::watch_restarted(watched w, std::string_view reason)
 }
 
 void kubernetes_instruments::watch_alive(watched w, boot_time when) {
-    last_alive_[static_cast<std::size_t>(w)].store(when.time_since_epoch().count(), std::memory_order_relaxed);
+    last_alive_[static_cast<std::size_t>(w)].store(when.time_since_epoch().count(),
+                                                   std::memory_order_relaxed);
 }
 
 void kubernetes_instruments::pods(std::string_view state, std::size_t count) {

@@ -1,6 +1,6 @@
 #pragma once
-// The instruments of the upstream loop, on prometheus-cpp: its counters are atomics and its histograms take a mutex of
-// their own, both of which that loop can afford. Safe to scrape from any thread.
+// The instruments of the upstream loop, on prometheus-cpp: its counters are atomics and its histograms take a
+// mutex of their own, both of which that loop can afford. Safe to scrape from any thread.
 
 #include "metrics/families.hpp"
 #include "metrics/metrics.hpp"
@@ -40,7 +40,8 @@ private:
 class kubernetes_instruments final : public kubernetes_metrics, public prometheus::Collectable {
 public:
     kubernetes_instruments(prometheus::Registry& registry, const clock& time);
-    void token_request(std::string_view source, std::string_view result, std::chrono::nanoseconds took) override;
+    void token_request(std::string_view source, std::string_view result,
+                       std::chrono::nanoseconds took) override;
     void watch_restarted(watched w, std::string_view reason) override;
     void watch_alive(watched w, boot_time when) override;
     void pods(std::string_view state, std::size_t count) override;

@@ -7,17 +7,23 @@
 
 namespace credlet {
 
-// Where the resolver's thread leaves an answer. The lock keeps the loop from ending between the look and the post.
+// Where the resolver's thread leaves an answer. The lock keeps the loop from ending between the look and the
+// post.
 struct address_book::mailbox {
     std::mutex mutex;
-    asio::io_context* loop;  // null once closed
-    address_book* owner;     // touched on the loop's thread only
+    asio::io_context* loop; // null once closed
+    address_book* owner;    // null once closed; touched on the loop's thread only
 };
 
 address_book::address_book(asio::io_context& loop, const clock& time, std::shared_ptr<name_resolver> names,
-                           std::string host, std::chrono::seconds stale_for, std::function<void(errc)> on_failure)
-    : time_(time), names_(std::move(names)), host_(std::move(host)), stale_for_(stale_for),
-      on_failure_(std::move(on_failure)), mailbox_(std::make_shared<mailbox>()) {
+                           std::string host, std::chrono::seconds stale_for,
+                           std::function<void(errc)> on_failure)
+    : time_(time),
+      names_(std::move(names)),
+      host_(std::move(host)),
+      stale_for_(stale_for),
+      on_failure_(std::move(on_failure)),
+      mailbox_(std::make_shared<mailbox>()) {
     mailbox_->loop = &loop;
     mailbox_->owner = this;
     boost::system::error_code ec;
@@ -45,24 +51,25 @@ awaitable<result<std::vector<asio::ip::address>>> address_book::addresses(step_l
     const auto now = time_.now();
     const bool fresh = known_since_ && now - *known_since_ < fresh_for;
     const bool usable = known_since_ && now - *known_since_ < stale_for_;
+    // Without a usable answer there is always a lookup under way below this line.
     const bool pause = usable && failed_at_ && now - *failed_at_ < retry_after;
     if (!fresh && !pause)
         look_up();
     if (usable)
         co_return in_order();
 
-    if (looking_up_ && !co_await waiting_.wait(limit)) {
+    if (mailbox_->owner != nullptr && !co_await waiting_.wait(limit)) {
         if (co_await caller_cancelled())
             co_return fail(errc::cancelled, "looking up " + host_ + " was cancelled");
         if (on_failure_)
             on_failure_(errc::timed_out);
-        co_return fail(errc::timed_out, "looking up " + host_ + " was not done " + limit.text() +
-                                            "; check the node's DNS");
+        co_return fail(errc::timed_out,
+                       "looking up " + host_ + " was not done " + limit.text() + "; check the node's DNS");
     }
+    if (mailbox_->owner == nullptr)
+        co_return fail(errc::cancelled, "looking up " + host_ + " was stopped");
     if (failure_)
         co_return *failure_;
-    if (known_.empty())
-        co_return fail(errc::cancelled, "looking up " + host_ + " was stopped");
     co_return in_order();
 }
 
@@ -70,7 +77,6 @@ void address_book::look_up() {
     if (looking_up_)
         return;
     looking_up_ = true;
-    failure_.reset();
     names_->resolve(host_, [box = mailbox_](result<std::vector<asio::ip::address>> answer) {
         const std::lock_guard lock(box->mutex);
         if (box->loop == nullptr)
@@ -90,6 +96,7 @@ void address_book::answered(result<std::vector<asio::ip::address>> answer) {
         known_ = by_turns(*answer);
         known_since_ = time_.now();
         failed_at_.reset();
+        failure_.reset();
     } else {
         failed_at_ = time_.now();
         failure_ = fail(errc::resolve_failed, answer.error().message);

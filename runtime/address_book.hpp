@@ -1,6 +1,6 @@
 #pragma once
-// The addresses of one host: the last good answer of the resolver, kept fresh behind the callers' backs. Lives on one
-// event loop; only the resolver is on another thread, and nobody waits for it beyond a limit.
+// The addresses of one host: the last good answer of the resolver, kept fresh behind the callers' backs.
+// Lives on one event loop; only the resolver is on another thread, and nobody waits for it beyond a limit.
 
 #include "runtime/clock.hpp"
 #include "runtime/https_client.hpp"
@@ -19,16 +19,17 @@ public:
     static constexpr std::chrono::seconds retry_after{1}; // after a failure, while an older answer serves
     static constexpr std::size_t max_addresses = 16;
 
-    // stale_for: how long an answer serves when the resolver has no new one. on_failure: a lookup failed, also one
-    // in the background. The clock outlives the book; so does the loop.
-    address_book(asio::io_context& loop, const clock& time, std::shared_ptr<name_resolver> names, std::string host,
-                 std::chrono::seconds stale_for, std::function<void(errc)> on_failure);
+    // stale_for: how long an answer serves when the resolver has no new one. on_failure: a lookup failed,
+    // also one in the background. The clock outlives the book; so does the loop.
+    address_book(asio::io_context& loop, const clock& time, std::shared_ptr<name_resolver> names,
+                 std::string host, std::chrono::seconds stale_for, std::function<void(errc)> on_failure);
     address_book(const address_book&) = delete;
     address_book& operator=(const address_book&) = delete;
     ~address_book();
 
-    // The addresses in the order to try them, never none: the one that worked last, then by turns of the families. At
-    // once if an answer younger than stale_for is known; else errc::resolve_failed, timed_out or cancelled.
+    // The addresses in the order to try them, never none: the one that worked last, then by turns of the
+    // families. At once if an answer younger than stale_for is known; else errc::resolve_failed, timed_out or
+    // cancelled.
     awaitable<result<std::vector<asio::ip::address>>> addresses(step_limit limit);
 
     // A connection to this address succeeded.
@@ -59,8 +60,8 @@ private:
     std::optional<asio::ip::address> preferred_;
 };
 
-// The addresses so that IPv6 and IPv4 alternate, beginning with the family of the first (RFC 8305 section 4), each
-// once.
+// The addresses so that IPv6 and IPv4 alternate, beginning with the family of the first (RFC 8305 section 4),
+// each once.
 std::vector<asio::ip::address> by_turns(const std::vector<asio::ip::address>& addresses);
 
 } // namespace credlet

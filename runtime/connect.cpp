@@ -1,12 +1,11 @@
 #include "runtime/connect.hpp"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <deque>
 #include <memory>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <optional>
+#include <sys/socket.h>
 
 namespace credlet {
 namespace {
@@ -14,7 +13,8 @@ namespace {
 using boost::system::error_code;
 using tcp = asio::ip::tcp;
 
-template <int Level, int Name> using socket_option = asio::detail::socket_option::integer<Level, Name>;
+template <int Level, int Name>
+using socket_option = asio::detail::socket_option::integer<Level, Name>;
 
 // The attempts under way. Shared with their completions, which may come after the race is over.
 struct race : std::enable_shared_from_this<race> {
@@ -45,7 +45,8 @@ void set_options(tcp::socket& socket, const connect_settings& settings) {
     socket.set_option(socket_option<IPPROTO_TCP, TCP_KEEPIDLE>(30), ignored);
     socket.set_option(socket_option<IPPROTO_TCP, TCP_KEEPINTVL>(10), ignored);
     socket.set_option(
-        socket_option<IPPROTO_TCP, TCP_USER_TIMEOUT>(static_cast<int>(settings.tcp_user_timeout.count())), ignored);
+        socket_option<IPPROTO_TCP, TCP_USER_TIMEOUT>(static_cast<int>(settings.tcp_user_timeout.count())),
+        ignored);
 }
 
 void race::start(const tcp::endpoint& to) {
@@ -58,9 +59,8 @@ void race::start(const tcp::endpoint& to) {
         return;
     }
     set_options(one.socket, settings);
-    one.socket.async_connect(to, [self = shared_from_this(), &one](const error_code& failure) {
-        self->finished(one, failure);
-    });
+    one.socket.async_connect(
+        to, [self = shared_from_this(), &one](const error_code& failure) { self->finished(one, failure); });
 }
 
 void race::finished(attempt& one, const error_code& ec) {
@@ -70,8 +70,12 @@ void race::finished(attempt& one, const error_code& ec) {
     } else {
         error_code ignored;
         one.socket.close(ignored);
-        if (ec)
-            failures += (failures.empty() ? "" : "; ") + one.to.address().to_string() + ": " + ec.message();
+        if (!ec)
+            return; // second place
+        failures.append(failures.empty() ? "" : "; ");
+        failures.append(one.to.address().to_string());
+        failures.append(": ");
+        failures.append(ec.message());
     }
     changed.cancel();
 }

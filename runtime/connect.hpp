@@ -1,5 +1,6 @@
 #pragma once
-// A TCP connection to one of several addresses, started one after the other until the first succeeds (RFC 8305).
+// A TCP connection to one of several addresses, started one after the other until the first succeeds (RFC
+// 8305).
 
 #include "runtime/step_limit.hpp"
 
@@ -15,8 +16,8 @@ struct connect_settings {
     std::size_t max_parallel = 4;
 };
 
-// `server` names the peer in errors. A refused attempt starts the next at once; the losers are closed. Errors:
-// connect_failed if every address failed, timed_out, cancelled.
+// `server` names the peer in errors. A refused attempt starts the next at once; the losers are closed.
+// Errors: connect_failed if every address failed, timed_out, cancelled.
 awaitable<result<asio::ip::tcp::socket>> connect_any(std::string server,
                                                      std::vector<asio::ip::tcp::endpoint> candidates,
                                                      connect_settings settings, step_limit limit);

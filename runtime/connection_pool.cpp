@@ -24,7 +24,9 @@ void connection_lease::end() {
 }
 
 connection_pool::connection_pool(asio::io_context& loop, const clock& time, settings s)
-    : time_(time), settings_(std::move(s)), sweep_(loop) {}
+    : time_(time),
+      settings_(std::move(s)),
+      sweep_(loop) {}
 
 awaitable<result<connection_lease>> connection_pool::take(std::shared_ptr<asio::ssl::context> trust,
                                                           step_limit limit) {
@@ -41,9 +43,10 @@ awaitable<result<connection_lease>> connection_pool::take(std::shared_ptr<asio::
         co_return connection_lease(self, nullptr);
     }
     if (waiting_.size() >= settings_.max_waiting)
-        co_return fail(errc::overloaded, "all " + std::to_string(settings_.max_connections) + " connections to " +
-                                             settings_.server + " are busy and " +
-                                             std::to_string(settings_.max_waiting) + " requests wait already");
+        co_return fail(errc::overloaded, "all " + std::to_string(settings_.max_connections) +
+                                             " connections to " + settings_.server + " are busy and " +
+                                             std::to_string(settings_.max_waiting) +
+                                             " requests wait already");
     const bool woken = co_await waiting_.wait(limit);
     if (woken && !granted_.empty()) {
         connection_lease lease(self, std::move(granted_.back()));
@@ -72,7 +75,8 @@ void connection_pool::give_back(std::unique_ptr<tls_connection> connection) {
     }
 }
 
-std::unique_ptr<tls_connection> connection_pool::newest_good(const std::shared_ptr<asio::ssl::context>& trust) {
+std::unique_ptr<tls_connection>
+connection_pool::newest_good(const std::shared_ptr<asio::ssl::context>& trust) {
     while (!idle_.empty()) {
         auto newest = std::move(idle_.back());
         idle_.pop_back();

@@ -1,6 +1,6 @@
 #pragma once
-// The open connections to one server: a bound on how many there are, the idle ones for reuse, and the queue of those
-// who wait for one. Lives on one event loop.
+// The open connections to one server: a bound on how many there are, the idle ones for reuse, and the queue
+// of those who wait for one. Lives on one event loop.
 
 #include "runtime/clock.hpp"
 #include "runtime/tls_connection.hpp"
@@ -16,13 +16,14 @@ namespace credlet {
 
 class connection_pool;
 
-// The right to have one of the pool's connections open, with or without the connection itself. Gives the right back
-// when it goes, and the connection too if it was kept; else the connection is closed.
+// The right to have one of the pool's connections open, with or without the connection itself. Gives the
+// right back when it goes, and the connection too if it was kept; else the connection is closed.
 class connection_lease {
 public:
     connection_lease() = default;
     connection_lease(std::shared_ptr<connection_pool> pool, std::unique_ptr<tls_connection> connection)
-        : pool_(std::move(pool)), connection_(std::move(connection)) {}
+        : pool_(std::move(pool)),
+          connection_(std::move(connection)) {}
     connection_lease(connection_lease&& other) noexcept = default;
     connection_lease& operator=(connection_lease&& other) noexcept;
     ~connection_lease() { end(); }
@@ -51,9 +52,9 @@ public:
     // The clock and the loop outlive the pool.
     connection_pool(asio::io_context& loop, const clock& time, settings s);
 
-    // The connection that became idle last, if it is still good and was checked by `trust`; else the right to open one.
-    // Waits while max_connections are open: first come first served. Errors: overloaded at max_waiting, timed_out,
-    // cancelled.
+    // The connection that became idle last, if it is still good and was checked by `trust`; else the right to
+    // open one. Waits while max_connections are open: first come first served. Errors: overloaded at
+    // max_waiting, timed_out, cancelled.
     awaitable<result<connection_lease>> take(std::shared_ptr<asio::ssl::context> trust, step_limit limit);
 
     // Closes the idle ones, ends the waits and takes nothing back any more.
@@ -80,7 +81,8 @@ private:
     std::size_t open_ = 0; // rights given out, idle connections included
     std::vector<idle_connection> idle_;
     waiters waiting_;
-    std::vector<std::unique_ptr<tls_connection>> granted_; // for waiters that are woken; null: the right alone
+    std::vector<std::unique_ptr<tls_connection>>
+        granted_; // for waiters that are woken; null: the right alone
 };
 
 } // namespace credlet

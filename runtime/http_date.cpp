@@ -27,11 +27,12 @@ struct date_reader {
     // Exactly `digits` digits.
     int number(std::size_t digits) {
         int value = 0;
-        good = good && rest.size() >= digits &&
-               std::ranges::all_of(rest.substr(0, digits), [](char c) { return c >= '0' && c <= '9'; });
-        if (good) {
-            std::from_chars(rest.data(), rest.data() + digits, value);
-            rest.remove_prefix(digits);
+        for (; good && digits > 0; --digits) {
+            good = !rest.empty() && rest.front() >= '0' && rest.front() <= '9';
+            if (!good)
+                break;
+            value = value * 10 + (rest.front() - '0');
+            rest.remove_prefix(1);
         }
         return value;
     }

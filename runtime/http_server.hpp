@@ -1,10 +1,11 @@
 #pragma once
-// An HTTP/1.1 server for small answers: no bodies in, rendered replies out. One event loop, one thread; nothing here
-// is thread-safe. Requests of a connection are served strictly in turn, which is the backpressure against pipelining.
+// An HTTP/1.1 server for small answers: no bodies in, rendered replies out. One event loop, one thread;
+// nothing here is thread-safe. Requests of a connection are served strictly in turn, which is the
+// backpressure against pipelining.
 //
-// Limits (http_server_limits) hold per request, per connection, per peer and in total. One peer cannot take the
-// places of the others: above its own limit its connections are refused, and when the server is full the longest idle
-// connection of the peer that holds most gives way.
+// Limits (http_server_limits) hold per request, per connection, per peer and in total. One peer cannot take
+// the places of the others: above its own limit its connections are refused, and when the server is full the
+// longest idle connection of the peer that holds most gives way.
 
 #include "runtime/async.hpp"
 #include "runtime/clock.hpp"
@@ -14,9 +15,12 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace credlet {
@@ -24,22 +28,31 @@ namespace credlet {
 // A reply ready to be written, shared by all who get it. Immutable; wiped when the last one has let go.
 class rendered_reply {
 public:
-    // Renders status line, Content-Length, Cache-Control: no-store and Server-less head. content_type empty: no such
-    // header. extra_headers: whole lines, each ending in CRLF.
+    // Renders status line, Content-Type, Content-Length and Cache-Control: no-store. content_type empty: no
+    // such header. extra_headers: whole lines, each ending in CRLF; neither they nor content_type may come
+    // from outside.
     rendered_reply(unsigned status, std::string_view content_type, std::string_view body,
                    std::string_view extra_headers = {});
     [[nodiscard]] unsigned status() const { return status_; }
-    [[nodiscard]] std::string_view head() const { return std::string_view(bytes_.reveal()).substr(0, head_size_); }
-    [[nodiscard]] std::string_view body() const { return std::string_view(bytes_.reveal()).substr(head_size_); }
+    // Without the blank line: "Connection: close" may still follow.
+    [[nodiscard]] std::string_view head() const { return bytes_.reveal().substr(0, head_size_); }
+    [[nodiscard]] std::string_view body() const {
+        return bytes_.reveal().substr(head_size_ + blank_line.size());
+    }
+    // Head, blank line and body, as they go to a connection that stays open.
+    [[nodiscard]] std::string_view whole() const { return bytes_.reveal(); }
+
+    static constexpr std::string_view blank_line = "\r\n";
 
 private:
     unsigned status_;
-    std::size_t head_size_; // without the blank line: "Connection: close" may still go in between
+    std::size_t head_size_;
     secret_string bytes_;
 };
 using reply_ptr = std::shared_ptr<const rendered_reply>;
 
-// application/json bodies carrying {"code":..,"message":..,"Code":..,"Message":..}, which every AWS SDK understands.
+// application/json bodies carrying {"code":..,"message":..,"Code":..,"Message":..}, which every AWS SDK
+// understands.
 reply_ptr render_error(unsigned status, std::string_view code, std::string_view message,
                        std::string_view extra_headers = {});
 
@@ -50,7 +63,8 @@ struct connection_info {
     std::size_t listener = 0; // index in the order of listen() calls
 };
 
-// A request that outlives its buffer, for answers that take time.
+// A request that outlives its buffer, for answers that take time. The head must come from parse_request_head,
+// whose views lie in one piece of memory.
 struct owned_request {
     explicit owned_request(const request_head& head);
     secret_string bytes; // what the views of head point into
@@ -60,12 +74,14 @@ struct owned_request {
 class request_handler {
 public:
     virtual ~request_handler() = default;
-    // The answer, from memory alone; nullptr: answer_later is asked instead. Called for every request first. The
-    // views in head die on return.
+    // The answer, from memory alone; nullptr: answer_later is asked instead. Called for every request first.
+    // The views in head die on return.
     virtual reply_ptr answer_now(const request_head& head, const connection_info& connection) = 0;
-    // The answer once there is one. Never nullptr. Cancelled when the server is stopped for good; if the caller
-    // hangs up meanwhile, the answer is dropped.
-    virtual awaitable<reply_ptr> answer_later(std::unique_ptr<owned_request> request, connection_info connection) = 0;
+    // The answer once there is one. Never nullptr. Cancelled when the server is stopped for good; if the
+    // caller hangs up meanwhile, the answer is dropped, but nobody notices before it is written: hold times
+    // end it.
+    virtual awaitable<reply_ptr> answer_later(std::unique_ptr<owned_request> request,
+                                              connection_info connection) = 0;
     // The answer to a request that the server itself refuses. The connection closes after it.
     virtual reply_ptr answer_fault(request_fault fault, const connection_info& connection) = 0;
     // Whether the connection must close after this reply although the caller would keep it.
@@ -73,40 +89,54 @@ public:
 };
 
 struct http_server_limits {
-    std::size_t max_head = 24 * 1024;            // bytes
+    std::size_t max_head = 24 * 1024; // bytes
     std::size_t max_connections = 4096;
     std::size_t max_connections_per_peer = 64;
     std::size_t max_requests_per_connection = 100000;
-    std::chrono::milliseconds head_timeout{5000};    // first byte of a request to the end of its head
-    std::chrono::milliseconds request_timeout{10000};// end of head to the last byte handed to the kernel
+    std::chrono::milliseconds head_timeout{5000};     // first byte of a request to the end of its head
+    std::chrono::milliseconds request_timeout{10000}; // end of head to the last byte handed to the kernel
     std::chrono::milliseconds write_timeout{10000};
-    std::chrono::milliseconds idle_timeout{30000};   // between requests
+    std::chrono::milliseconds idle_timeout{30000}; // between requests
     int backlog = 4096;
 };
 
 struct http_server_events {
     std::function<void()> opened, closed;
-    // peer_limit, server_full, head_timeout, idle_timeout, write_timeout, request_timeout, evicted, accept_failed
+    // peer_limit, server_full, head_timeout, idle_timeout, write_timeout, request_timeout, evicted,
+    // accept_failed
     std::function<void(std::string_view reason)> rejected;
+    // The handler threw, which is a bug of it: that connection was cut, the others go on.
+    std::function<void(const std::string& what)> handler_failed;
 };
 
+// Deadlines are enforced by a sweep: at most a second late, or a quarter of the smallest limit if that is
+// less. It runs only while a connection is open.
 class http_server {
 public:
+    // To be called once drain() has completed. Called earlier, it cuts all connections; if answer_later is
+    // running for one of them, the handler must live on and the loop must run until those coroutines have
+    // ended.
     virtual ~http_server() = default;
-    // Binds and listens. Retrying a busy or missing address is the caller's business. Port 0: see endpoints().
+    // Binds and listens. Retrying a busy or missing address is the caller's business. Port 0: see
+    // endpoints(). IPv6 sockets take no IPv4 connections.
     virtual result<std::size_t> listen(const asio::ip::tcp::endpoint& where) = 0;
+    // In the order of the listen() calls, with the ports that port 0 became.
     [[nodiscard]] virtual std::vector<asio::ip::tcp::endpoint> endpoints() const = 0;
     [[nodiscard]] virtual std::size_t connections() const = 0;
-    // Closes every connection of a peer: its address now belongs to somebody else.
+    // Closes every connection of a peer: its address now belongs to somebody else. Where a request is being
+    // answered, the connection closes behind that answer.
     virtual void close_peer(const asio::ip::address& peer) = 0;
     // Takes what is queued in the accept queues, then stops accepting; every reply from now on carries
-    // Connection: close, idle connections close at once. Completes when none is left or `grace` has passed, in which
-    // case the rest are cut. Returns how many were cut.
+    // Connection: close, idle connections close at once; those just accepted have a second to bring their
+    // request. Completes when none is left or `grace` has passed, in which case the rest are cut and their
+    // answer_later is cancelled. Returns how many were cut before their answer was whole. The server must
+    // outlive it.
     virtual awaitable<std::size_t> drain(std::chrono::milliseconds grace) = 0;
 };
 
 // handler, clock outlive the server.
-std::unique_ptr<http_server> make_http_server(asio::io_context& loop, const clock& time, request_handler& handler,
-                                              http_server_limits limits, http_server_events events = {});
+std::unique_ptr<http_server> make_http_server(asio::io_context& loop, const clock& time,
+                                              request_handler& handler, http_server_limits limits,
+                                              http_server_events events = {});
 
 } // namespace credlet

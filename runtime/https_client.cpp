@@ -17,13 +17,16 @@ namespace {
 struct client_core {
     client_core(asio::io_context& loop, const clock& time, std::shared_ptr<name_resolver> names,
                 https_client_settings s, https_client_events e, std::unique_ptr<tls_policy> policy)
-        : settings(std::move(s)), server(authority(settings.server)), events(std::move(e)), tls(std::move(policy)),
+        : settings(std::move(s)),
+          server(authority(settings.server)),
+          events(std::move(e)),
+          tls(std::move(policy)),
           addresses(loop, time, std::move(names), settings.server.host, settings.stale_addresses,
                     [this](errc kind) { report(events.resolve_failed, kind); }),
-          pool(std::make_shared<connection_pool>(
-              loop, time,
-              connection_pool::settings{server, settings.max_connections, settings.max_waiting,
-                                        settings.idle_timeout})) {
+          pool(std::make_shared<connection_pool>(loop, time,
+                                                 connection_pool::settings{server, settings.max_connections,
+                                                                           settings.max_waiting,
+                                                                           settings.idle_timeout})) {
         tls->on_reload = [this] {
             if (events.ca_reloaded)
                 events.ca_reloaded();
@@ -62,7 +65,8 @@ awaitable<result<connection_ptr>> open_connection(core_ptr core, step_limit whol
     for (const auto& address : *addresses)
         candidates.emplace_back(address, settings.server.port);
     const connect_settings how{settings.attempt_delay, settings.tcp_user_timeout};
-    auto socket = co_await connect_any(core->server, std::move(candidates), how, whole.step(settings.connect_timeout));
+    auto socket =
+        co_await connect_any(core->server, std::move(candidates), how, whole.step(settings.connect_timeout));
     if (socket.has_error()) {
         core->report(core->events.connect_failed, socket.error().kind);
         co_return socket.error();
@@ -72,9 +76,10 @@ awaitable<result<connection_ptr>> open_connection(core_ptr core, step_limit whol
     if (!ec)
         core->addresses.worked(address);
 
-    auto connection = co_await tls_connection::shake_hands(
-        std::move(*socket), core->tls->current(), settings.server.host,
-        core->server + " (" + address.to_string() + ")", core->tls->trusted(), whole.step(settings.handshake_timeout));
+    auto connection =
+        co_await tls_connection::shake_hands(std::move(*socket), core->tls->current(), settings.server.host,
+                                             core->server + " (" + address.to_string() + ")",
+                                             core->tls->trusted(), whole.step(settings.handshake_timeout));
     if (connection.has_error())
         core->report(core->events.tls_failed, connection.error().kind);
     co_return connection;
@@ -136,7 +141,8 @@ awaitable<result<pending_answer>> begin(core_ptr core, http_request request, boo
     }
 }
 
-awaitable<result<http_response>> run_exchange(core_ptr core, http_request request, std::chrono::milliseconds limit) {
+awaitable<result<http_response>> run_exchange(core_ptr core, http_request request,
+                                              std::chrono::milliseconds limit) {
     const auto whole = step_limit::of_whole(limit);
     auto answer = co_await begin(core, std::move(request), false, whole);
     if (answer.has_error())
@@ -155,8 +161,10 @@ awaitable<result<http_response>> run_exchange(core_ptr core, http_request reques
     co_return response;
 }
 
-// In here a cancelled caller is an error value: Asio's default, an exception at the next co_await, would come anywhere.
-template <class T> awaitable<result<T>> by_value(awaitable<result<T>> operation) {
+// In here a cancelled caller is an error value: Asio's default, an exception at the next co_await, would come
+// anywhere.
+template <class T>
+awaitable<result<T>> by_value(awaitable<result<T>> operation) {
     const bool throws = co_await asio::this_coro::throw_if_cancelled();
     co_await asio::this_coro::throw_if_cancelled(false);
     auto outcome = co_await std::move(operation);
@@ -167,7 +175,9 @@ template <class T> awaitable<result<T>> by_value(awaitable<result<T>> operation)
 class answer_stream final : public http_stream {
 public:
     explicit answer_stream(pending_answer answer)
-        : lease_(std::move(answer.lease)), parser_(std::move(answer.parser)), head_(parser_.take_head()) {}
+        : lease_(std::move(answer.lease)),
+          parser_(std::move(answer.parser)),
+          head_(parser_.take_head()) {}
 
     [[nodiscard]] const http_response& head() const override { return head_; }
     awaitable<result<std::string>> read_some(std::chrono::milliseconds silence) override {
@@ -218,7 +228,8 @@ public:
         core_->addresses.close();
     }
 
-    awaitable<result<http_response>> exchange(http_request request, std::chrono::milliseconds limit) override {
+    awaitable<result<http_response>> exchange(http_request request,
+                                              std::chrono::milliseconds limit) override {
         return by_value(run_exchange(core_, std::move(request), limit));
     }
     awaitable<result<std::unique_ptr<http_stream>>> open(http_request request,

@@ -1,21 +1,27 @@
 #pragma once
-// An HTTP/1.1 client for one origin over TLS, with a bounded pool of kept-alive connections. Runs on one event loop
-// and is not thread-safe. The loop and the clock outlive the client and everything it handed out.
+// An HTTP/1.1 client for one origin over TLS, with a bounded pool of kept-alive connections. Runs on one
+// event loop and is not thread-safe. The loop and the clock outlive the client and everything it handed out.
 //
 // What it promises:
-// - TLS 1.2 or newer; the peer's chain and its name (or IP address) are checked, and nothing switches that off. Not a
+// - TLS 1.2 or newer; the peer's chain and its name (or IP address) are checked, and nothing switches that
+// off. Not a
 //   byte of a request is sent before that. The CA file is read again when it changes.
-// - Every step has its own deadline (resolve, connect, handshake, write, read) and the whole exchange has one.
-// - Answers are bounded, redirects are returned as they are and never followed, no compression is offered, proxy
+// - Every step has its own deadline (resolve, connect, handshake, write, read) and the whole exchange has
+// one.
+// - Answers are bounded, redirects are returned as they are and never followed, no compression is offered,
+// proxy
 //   environment variables are ignored.
 // - A pooled connection that turns out to be dead before any byte of the answer arrived costs one free retry.
-// - When one address of the name does not accept within attempt_delay, the next is tried beside it (RFC 8305). Names
-//   are looked up on a thread that the loop never waits for; the last good answer serves for an hour when DNS fails.
+// - When one address of the name does not accept within attempt_delay, the next is tried beside it (RFC
+// 8305). Names
+//   are looked up on a thread that the loop never waits for; the last good answer serves for an hour when DNS
+//   fails.
 // - A caller that is cancelled gets errc::cancelled, never errc::timed_out and never an exception.
 //
-// Ending: the client may be destroyed at any time on its loop's thread, but not from one of its events. That is stop(),
-// and no event is reported any more; exchanges and streams still under way share what they need and end by their own limits, so cancel and await
-// them (task_group) before the loop and the clock go. An http_stream must not be destroyed while its read_some() runs.
+// Ending: the client may be destroyed at any time on its loop's thread, but not from one of its events. That
+// is stop(), and no event is reported any more. Exchanges and streams still under way share what they need
+// and end by their own limits: cancel and await them (task_group) before the loop and the clock go. An
+// http_stream must not be destroyed while its read_some() runs.
 
 #include "runtime/async.hpp"
 #include "runtime/clock.hpp"
@@ -42,7 +48,8 @@ struct origin {
 };
 // Takes "https://host[:port][/base]". Refuses http, user information, a query or a fragment.
 result<origin> parse_origin(std::string_view url);
-// What the Host header says: the host without a trailing dot, an IPv6 address in brackets, and the port unless 443.
+// What the Host header says: the host without a trailing dot, an IPv6 address in brackets, and the port
+// unless 443.
 std::string authority(const origin& server);
 
 struct http_header {
@@ -53,11 +60,12 @@ struct http_header {
 struct http_request {
     std::string method = "GET";
     std::string target = "/"; // path and query, appended to the origin's base path
-    // Host, Content-Length, User-Agent, Connection, Transfer-Encoding and Accept-Encoding are the client's own: with
-    // one of them, or with a byte in a name or value that could end the line, the request is refused (malformed).
+    // Host, Content-Length, User-Agent, Connection, Transfer-Encoding and Accept-Encoding are the client's
+    // own: with one of them, or with a byte in a name or value that could end the line, the request is
+    // refused (malformed).
     std::vector<http_header> headers;
     secret_string body;
-    std::size_t max_response_body = 64 * 1024; // bytes
+    std::size_t max_response_body = std::size_t{64} * 1024; // bytes
 };
 
 struct http_response {
@@ -68,12 +76,14 @@ struct http_response {
     [[nodiscard]] std::optional<std::string_view> header(std::string_view name) const;
 };
 
-// Retry-After in seconds or as an HTTP date (RFC 9110 section 10.2.3), relative to now; none if absent or nonsense.
+// Retry-After in seconds or as an HTTP date (RFC 9110 section 10.2.3), relative to now; none if absent or
+// nonsense.
 std::optional<std::chrono::milliseconds> retry_after(const http_response& response, wall_time now);
 // The Date header (RFC 9110 section 6.6.1).
 std::optional<wall_time> http_date(std::string_view text);
 
-// How to find addresses; getaddrinfo in production. The callback comes on any thread, or not at all after stop.
+// How to find addresses; getaddrinfo in production. The callback comes on any thread, or not at all after
+// stop.
 class name_resolver {
 public:
     virtual ~name_resolver() = default;
@@ -84,17 +94,17 @@ std::shared_ptr<name_resolver> make_system_resolver();
 
 struct https_client_settings {
     origin server;
-    std::string ca_file;      // PEM bundle; empty: the system's own
+    std::string ca_file; // PEM bundle; empty: the system's own
     std::string user_agent;
-    std::size_t max_connections = 16;                  // open at once, idle ones included; more wait their turn
-    std::size_t max_waiting = 1024;                    // requests that wait for a connection
+    std::size_t max_connections = 16; // open at once, idle ones included; more wait their turn
+    std::size_t max_waiting = 1024;   // requests that wait for a connection
     std::chrono::milliseconds resolve_timeout{2000};
-    std::chrono::milliseconds connect_timeout{2000};   // all addresses together
-    std::chrono::milliseconds attempt_delay{250};      // before the next address is tried beside the last
+    std::chrono::milliseconds connect_timeout{2000}; // all addresses together
+    std::chrono::milliseconds attempt_delay{250};    // before the next address is tried beside the last
     std::chrono::milliseconds handshake_timeout{2000};
     std::chrono::milliseconds write_timeout{2000};
-    std::chrono::milliseconds read_timeout{5000};      // between two reads of an answer
-    std::chrono::milliseconds idle_timeout{55000};     // of a pooled connection
+    std::chrono::milliseconds read_timeout{5000};  // between two reads of an answer
+    std::chrono::milliseconds idle_timeout{55000}; // of a pooled connection
     std::chrono::seconds stale_addresses{3600};
     std::chrono::milliseconds tcp_user_timeout{30000}; // unacknowledged data: a silent peer
 };
@@ -103,7 +113,8 @@ struct https_client_settings {
 struct https_client_events {
     std::function<void(errc)> resolve_failed, connect_failed, tls_failed;
     std::function<void()> ca_reloaded;
-    // The CA file changed into something unusable; the last good one stays in force. Once per change of the file.
+    // The CA file changed into something unusable; the last good one stays in force. Once per change of the
+    // file.
     std::function<void(const error&)> ca_failed;
 };
 
@@ -120,15 +131,16 @@ public:
 class https_client {
 public:
     virtual ~https_client() = default;
-    // The whole exchange within `limit`. Any status is a success here. Retrying is the caller's business, but for
-    // the free retry named above: every request is taken to be safe to send twice.
-    virtual awaitable<result<http_response>> exchange(http_request request, std::chrono::milliseconds limit) = 0;
-    // Head of the answer within `limit`; then the body at the server's pace. A status other than 200 is returned
-    // too; its body can be read the same way.
+    // The whole exchange within `limit`. Any status is a success here. Retrying is the caller's business, but
+    // for the free retry named above: every request is taken to be safe to send twice.
+    virtual awaitable<result<http_response>> exchange(http_request request,
+                                                      std::chrono::milliseconds limit) = 0;
+    // Head of the answer within `limit`; then the body at the server's pace. A status other than 200 is
+    // returned too; its body can be read the same way.
     virtual awaitable<result<std::unique_ptr<http_stream>>> open(http_request request,
                                                                  std::chrono::milliseconds limit) = 0;
-    // Closes idle connections, refuses new requests and those that wait for a connection with errc::cancelled.
-    // Exchanges under way are cancelled by their own callers.
+    // Closes idle connections, refuses new requests and those that wait for a connection with
+    // errc::cancelled. Exchanges under way are cancelled by their own callers.
     virtual void stop() = 0;
 };
 

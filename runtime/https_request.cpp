@@ -25,8 +25,9 @@ bool is_value_byte(char c) { return (c >= ' ' && c < 0x7f) || c == '\t'; }
 
 bool is_own(std::string_view name) {
     std::string lower(name);
-    std::ranges::transform(lower, lower.begin(),
-                           [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    std::ranges::transform(lower, lower.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
     return std::ranges::find(own_headers, lower) != own_headers.end();
 }
 
@@ -34,21 +35,24 @@ result<void> check(const http_request& request) {
     if (!is_token(request.method))
         return fail(errc::malformed, "the request's method is not a token");
     if (!request.target.starts_with('/') || !std::ranges::all_of(request.target, is_target_byte))
-        return fail(errc::malformed, "the request's target does not start with '/' or holds a byte to be encoded");
+        return fail(errc::malformed,
+                    "the request's target does not start with '/' or holds a byte to be encoded");
     for (const auto& [name, value] : request.headers) {
         if (!is_token(name))
             return fail(errc::malformed, "the name of a request header is not a token");
         if (is_own(name))
             return fail(errc::malformed, "the request header " + name + " is the client's own");
         if (!std::ranges::all_of(value.reveal(), is_value_byte))
-            return fail(errc::malformed, "the value of the request header " + name + " holds a forbidden byte");
+            return fail(errc::malformed,
+                        "the value of the request header " + name + " holds a forbidden byte");
     }
     return {};
 }
 
 } // namespace
 
-result<secret_string> render_request(const origin& server, std::string_view user_agent, const http_request& request) {
+result<secret_string> render_request(const origin& server, std::string_view user_agent,
+                                     const http_request& request) {
     if (const auto checked = check(request); checked.has_error())
         return checked.error();
 
@@ -77,7 +81,8 @@ result<secret_string> render_request(const origin& server, std::string_view user
     for (const auto& [name, value] : request.headers)
         line(name, value.reveal());
     // RFC 9110 section 8.6: a method that anticipates content says so even when there is none.
-    if (!request.body.empty() || request.method == "POST" || request.method == "PUT" || request.method == "PATCH")
+    if (!request.body.empty() || request.method == "POST" || request.method == "PUT" ||
+        request.method == "PATCH")
         line("Content-Length", std::to_string(request.body.size()));
     bytes.append("\r\n");
     bytes.append(request.body.reveal());

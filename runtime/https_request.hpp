@@ -5,8 +5,10 @@
 
 namespace credlet {
 
-// Head and body, ready for the wire. errc::malformed if a part of the request could break out of its place (a CR or LF
-// in a header, a space in the target) or is the client's own; the message names the part, never its value.
-result<secret_string> render_request(const origin& server, std::string_view user_agent, const http_request& request);
+// Head and body, ready for the wire. errc::malformed if a part of the request could break out of its place (a
+// CR or LF in a header, a space in the target) or is the client's own; the message names the part, never its
+// value.
+result<secret_string> render_request(const origin& server, std::string_view user_agent,
+                                     const http_request& request);
 
 } // namespace credlet

@@ -13,7 +13,7 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr std::size_t read_size = 16 * 1024; // a TLS record holds no more
+constexpr std::size_t read_size = std::size_t{16} * 1024; // a TLS record holds no more
 constexpr int max_interim_answers = 8;
 
 // A Beast body kept in memory that is wiped.
@@ -42,7 +42,9 @@ struct wiped_body {
 
 using beast_parser = http::response_parser<wiped_body>;
 
-error cut_short() { return fail(errc::connection_lost, "the connection was closed before the answer was whole"); }
+error cut_short() {
+    return fail(errc::connection_lost, "the connection was closed before the answer was whole");
+}
 
 } // namespace
 
@@ -75,8 +77,8 @@ error https_response_parser::state::explain(const error_code& ec) const {
     if (ec == http::error::header_limit)
         return fail(errc::too_large, "the head of the answer exceeds " + std::to_string(max_head) + " bytes");
     if (ec == http::error::body_limit)
-        return fail(errc::too_large, "the body of the answer exceeds " + std::to_string(what.max_body.value_or(0)) +
-                                         " bytes");
+        return fail(errc::too_large,
+                    "the body of the answer exceeds " + std::to_string(what.max_body.value_or(0)) + " bytes");
     if (ec == http::error::partial_message)
         return cut_short();
     return fail(errc::malformed, "the answer is not HTTP/1.1: " + ec.message());

@@ -1,30 +1,30 @@
-// spdlog's asynchronous logger is not used here: the destructor of its thread pool posts to its own queue and joins,
-// so a standard output that nobody reads hangs the exit; its sinks hold a lock while they write; and its queue is
-// bounded in lines, not in bytes.
+// spdlog's asynchronous logger is not used here: the destructor of its thread pool posts to its own queue and
+// joins, so a standard output that nobody reads hangs the exit; its sinks hold a lock while they write; and
+// its queue is bounded in lines, not in bytes.
 
 #include "runtime/log.hpp"
 
 #include "runtime/clock.hpp"
 #include "runtime/json.hpp"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
-#include <unistd.h>
+#include <climits>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <charconv>
-#include <climits>
 #include <cmath>
 #include <condition_variable>
 #include <csignal>
 #include <deque>
+#include <fcntl.h>
 #include <mutex>
+#include <poll.h>
+#include <pthread.h>
 #include <system_error>
 #include <thread>
+#include <unistd.h>
 
 namespace credlet {
 
@@ -198,12 +198,13 @@ std::string render(log_format format, log_level level, std::string_view message,
     return line;
 }
 
-// What the callers and the writer's thread share. The mutex is never held during I/O. Owned by both sides: a writer
-// that the kernel holds in write(2) outlives the log.
+// What the callers and the writer's thread share. The mutex is never held during I/O. Owned by both sides: a
+// writer that the kernel holds in write(2) outlives the log.
 struct shared_state {
     shared_state(int descriptor, log_format f) : format(f), out(::fcntl(descriptor, F_DUPFD_CLOEXEC, 3)) {
         if (out < 0)
-            throw std::system_error(errno, std::generic_category(), "cannot duplicate the log's file descriptor");
+            throw std::system_error(errno, std::generic_category(),
+                                    "cannot duplicate the log's file descriptor");
     }
     shared_state(const shared_state&) = delete;
     shared_state& operator=(const shared_state&) = delete;
@@ -304,8 +305,11 @@ struct shared_state {
 class descriptor_log final : public output_log {
 public:
     descriptor_log(int descriptor, log_level lowest, log_format format, std::chrono::milliseconds flush_limit)
-        : lowest_(lowest), flush_limit_(flush_limit), state_(std::make_shared<shared_state>(descriptor, format)) {
-        // The thread inherits a full signal mask: signals go to those who wait for them, and SIGPIPE stays an errno.
+        : lowest_(lowest),
+          flush_limit_(flush_limit),
+          state_(std::make_shared<shared_state>(descriptor, format)) {
+        // The thread inherits a full signal mask: signals go to those who wait for them, and SIGPIPE stays an
+        // errno.
         sigset_t all{}, before{};
         ::sigfillset(&all);
         ::pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -17,7 +17,8 @@ bool is_name_byte(char c) {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-// RFC 1123 names, with the underscore that some clusters use. A name that ends in a number must be an IPv4 address.
+// RFC 1123 names, with the underscore that some clusters use. A name that ends in a number must be an IPv4
+// address.
 bool is_host(std::string_view host) {
     if (host.ends_with('.'))
         host.remove_suffix(1);
@@ -39,15 +40,15 @@ bool is_host(std::string_view host) {
 bool is_path_byte(char c) { return c > ' ' && c < 0x7f && c != '\\' && c != '"' && c != '<' && c != '>'; }
 
 error bad_url(std::string_view url, std::string_view why) {
-    return fail(errc::malformed, "'" + std::string(url.substr(0, 200)) + "' is not a usable URL: " + std::string(why));
+    return fail(errc::malformed,
+                "'" + std::string(url.substr(0, 200)) + "' is not a usable URL: " + std::string(why));
 }
 
 } // namespace
 
 result<origin> parse_origin(std::string_view url) {
     constexpr std::string_view scheme = "https://";
-    if (url.size() < scheme.size() ||
-        !std::ranges::equal(url.substr(0, scheme.size()), scheme, {}, lower))
+    if (url.size() < scheme.size() || !std::ranges::equal(url.substr(0, scheme.size()), scheme, {}, lower))
         return bad_url(url, "it must start with https://");
     std::string_view rest = url.substr(scheme.size());
     if (rest.find_first_of("?#") != std::string_view::npos)
@@ -85,8 +86,8 @@ result<origin> parse_origin(std::string_view url) {
     if (!port.empty()) {
         port.remove_prefix(1);
         const auto [end, ec] = std::from_chars(port.data(), port.data() + port.size(), parsed.port);
-        if (where[where.size() - port.size() - 1] != ':' || ec != std::errc() || end != port.data() + port.size() ||
-            parsed.port == 0)
+        if (where[where.size() - port.size() - 1] != ':' || ec != std::errc() ||
+            end != port.data() + port.size() || parsed.port == 0)
             return bad_url(url, "its port is not a number from 1 to 65535");
     }
     std::ranges::transform(host, std::back_inserter(parsed.host), lower);

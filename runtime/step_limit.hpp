@@ -1,5 +1,6 @@
 #pragma once
-// What each step of an exchange needs: until when it may take, and whether its caller has been cancelled meanwhile.
+// What each step of an exchange needs: until when it may take, and whether its caller has been cancelled
+// meanwhile.
 
 #include "runtime/async.hpp"
 
@@ -33,8 +34,8 @@ struct step_limit {
     }
 };
 
-// Whether the coroutine that awaits this has been asked to stop. An operation that is started after that is not
-// interrupted any more, so each step asks first.
+// Whether the coroutine that awaits this has been asked to stop. An operation that is started after that is
+// not interrupted any more, so each step asks first.
 inline awaitable<bool> caller_cancelled() {
     const auto state = co_await asio::this_coro::cancellation_state;
     co_return state.cancelled() != asio::cancellation_type::none;

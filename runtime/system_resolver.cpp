@@ -1,18 +1,18 @@
-// Names through getaddrinfo, which can neither be interrupted nor given a deadline (a dead name server holds it for
-// half a minute). So it runs on threads that nothing ever joins: they own what they use and may outlive everybody.
+// Names through getaddrinfo, which can neither be interrupted nor given a deadline (a dead name server holds
+// it for half a minute). So it runs on threads that nothing ever joins: they own what they use and may
+// outlive everybody.
 
 #include "runtime/https_client.hpp"
 
 #include <boost/asio/ip/tcp.hpp>
 
-#include <netdb.h>
-#include <sys/socket.h>
-
 #include <cerrno>
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <netdb.h>
 #include <optional>
+#include <sys/socket.h>
 #include <system_error>
 #include <thread>
 
@@ -30,8 +30,8 @@ result<std::vector<asio::ip::address>> look_up(const std::string& host) {
     addrinfo* list = nullptr;
     const int failure = ::getaddrinfo(host.c_str(), nullptr, &hints, &list);
     if (failure != 0) {
-        const std::string why =
-            failure == EAI_SYSTEM ? std::generic_category().message(errno) : std::string(::gai_strerror(failure));
+        const std::string why = failure == EAI_SYSTEM ? std::generic_category().message(errno)
+                                                      : std::string(::gai_strerror(failure));
         return fail(errc::resolve_failed, "looking up " + host + ": " + why);
     }
     std::vector<asio::ip::address> addresses;
@@ -101,7 +101,8 @@ private:
     std::optional<error> enqueue(const std::string& host, callback& done) {
         const std::lock_guard lock(queue_->mutex);
         if (queue_->jobs.size() >= max_queued)
-            return fail(errc::overloaded, "looking up " + host + ": too many lookups wait for the node's DNS");
+            return fail(errc::overloaded,
+                        "looking up " + host + ": too many lookups wait for the node's DNS");
         if (queue_->threads < max_threads) {
             // A thread lives while there are jobs: an idle daemon has none.
             try {

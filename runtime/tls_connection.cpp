@@ -6,14 +6,12 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/error.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
-
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 
-#include <sys/socket.h>
-
 #include <cerrno>
+#include <sys/socket.h>
 
 namespace credlet {
 
@@ -24,13 +22,15 @@ using boost::system::error_code;
 // Beast's stream adds the deadline: when it passes, the socket is closed and what was under way ends with
 // beast::error::timeout.
 struct tls_connection::stream {
-    stream(asio::ip::tcp::socket socket, ssl::context& context) : tls(beast::tcp_stream(std::move(socket)), context) {}
+    stream(asio::ip::tcp::socket socket, ssl::context& context)
+        : tls(beast::tcp_stream(std::move(socket)), context) {}
     ssl::stream<beast::tcp_stream> tls;
 };
 
 namespace {
 
-// Names the peer to OpenSSL, for the check of its certificate and, unless an address, for SNI (RFC 6066 section 3).
+// Names the peer to OpenSSL, for the check of its certificate and, unless an address, for SNI (RFC 6066
+// section 3).
 bool expect_peer(SSL* session, std::string host) {
     if (host.ends_with('.'))
         host.pop_back();
@@ -40,23 +40,29 @@ bool expect_peer(SSL* session, std::string host) {
         return ::X509_VERIFY_PARAM_set1_ip_asc(::SSL_get0_param(session), host.c_str()) == 1;
     // The subject's common name counts for nothing (RFC 9525), nor do wildcards inside a label.
     ::SSL_set_hostflags(session, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-    return ::SSL_set1_host(session, host.c_str()) == 1 && SSL_set_tlsext_host_name(session, host.c_str()) == 1;
+    return ::SSL_set1_host(session, host.c_str()) == 1 &&
+           SSL_set_tlsext_host_name(session, host.c_str()) == 1;
 }
 
 } // namespace
 
-tls_connection::tls_connection(asio::ip::tcp::socket socket, std::shared_ptr<ssl::context> trust, std::string peer)
-    : trust_(std::move(trust)), peer_(std::move(peer)), stream_(std::make_unique<stream>(std::move(socket), *trust_)) {}
+tls_connection::tls_connection(asio::ip::tcp::socket socket, std::shared_ptr<ssl::context> trust,
+                               std::string peer)
+    : trust_(std::move(trust)),
+      peer_(std::move(peer)),
+      stream_(std::make_unique<stream>(std::move(socket), *trust_)) {}
 
 tls_connection::~tls_connection() = default;
 
 awaitable<result<std::unique_ptr<tls_connection>>>
-tls_connection::shake_hands(asio::ip::tcp::socket socket, std::shared_ptr<ssl::context> trust, std::string host,
-                            std::string peer, std::string trusted, step_limit limit) {
-    std::unique_ptr<tls_connection> made(new tls_connection(std::move(socket), std::move(trust), std::move(peer)));
+tls_connection::shake_hands(asio::ip::tcp::socket socket, std::shared_ptr<ssl::context> trust,
+                            std::string host, std::string peer, std::string trusted, step_limit limit) {
+    std::unique_ptr<tls_connection> made(
+        new tls_connection(std::move(socket), std::move(trust), std::move(peer)));
     auto& tls = made->stream_->tls;
     if (!expect_peer(tls.native_handle(), std::move(host)))
-        co_return fail(errc::tls_failed, "TLS handshake with " + made->peer_ + ": the host name cannot be checked");
+        co_return fail(errc::tls_failed,
+                       "TLS handshake with " + made->peer_ + ": the host name cannot be checked");
     if (co_await caller_cancelled())
         co_return fail(errc::cancelled, "TLS handshake with " + made->peer_ + " was cancelled");
 
@@ -69,8 +75,9 @@ tls_connection::shake_hands(asio::ip::tcp::socket socket, std::shared_ptr<ssl::c
         failure.kind = errc::tls_failed;
     const auto verdict = ::SSL_get_verify_result(tls.native_handle());
     if (failure.kind == errc::tls_failed && verdict != X509_V_OK)
-        failure.message = "TLS handshake with " + made->peer_ + ": its certificate is not acceptable: " +
-                          ::X509_verify_cert_error_string(verdict) + " (checked against " + trusted + ")";
+        failure.message = "TLS handshake with " + made->peer_ +
+                          ": its certificate is not acceptable: " + ::X509_verify_cert_error_string(verdict) +
+                          " (checked against " + trusted + ")";
     co_return failure;
 }
 
@@ -88,7 +95,8 @@ awaitable<result<std::size_t>> tls_connection::read_some(std::span<char> into, s
     if (co_await caller_cancelled())
         co_return fail(errc::cancelled, "reading from " + peer_ + " was cancelled");
     stream_->tls.next_layer().expires_at(limit.at);
-    const auto [ec, n] = co_await stream_->tls.async_read_some(asio::buffer(into.data(), into.size()), as_result);
+    const auto [ec, n] =
+        co_await stream_->tls.async_read_some(asio::buffer(into.data(), into.size()), as_result);
     if (n > 0)
         co_return n;
     if (ec == asio::error::eof)

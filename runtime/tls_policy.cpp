@@ -1,16 +1,15 @@
 #include "runtime/tls_policy.hpp"
 
 #include <boost/asio/ssl/context.hpp>
-
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include <sys/stat.h>
-
+#include <array>
 #include <cerrno>
 #include <fstream>
+#include <sys/stat.h>
 #include <system_error>
 
 namespace credlet {
@@ -34,11 +33,14 @@ result<std::string> read_bounded(const std::string& path, std::size_t limit) {
         return fail(why == ENOENT ? errc::not_found : errc::io_failed,
                     "cannot open the CA file " + path + ": " + std::generic_category().message(why));
     }
-    std::string text(limit + 1, '\0');
-    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    std::string text;
+    std::array<char, 16384> chunk{};
+    while (text.size() <= limit && file) {
+        file.read(chunk.data(), chunk.size());
+        text.append(chunk.data(), static_cast<std::size_t>(file.gcount()));
+    }
     if (file.bad())
         return fail(errc::io_failed, "cannot read the CA file " + path);
-    text.resize(static_cast<std::size_t>(file.gcount()));
     if (text.size() > limit)
         return fail(errc::too_large, "the CA file " + path + " exceeds " + std::to_string(limit) + " bytes");
     return text;
@@ -56,15 +58,15 @@ result<void> add_certificates(const std::string& path, const std::string& pem, X
             const bool at_end = ERR_GET_REASON(::ERR_peek_last_error()) == PEM_R_NO_START_LINE;
             const std::string why = openssl_reason();
             if (!at_end)
-                return fail(errc::malformed, "certificate " + std::to_string(count + 1) + " in the CA file " + path +
-                                                 " is broken: " + why);
+                return fail(errc::malformed, "certificate " + std::to_string(count + 1) + " in the CA file " +
+                                                 path + " is broken: " + why);
             if (count == 0)
                 return fail(errc::malformed, "the CA file " + path + " holds no PEM certificate");
             return {};
         }
         if (::X509_STORE_add_cert(store, certificate.get()) != 1)
-            return fail(errc::malformed, "certificate " + std::to_string(count + 1) + " in the CA file " + path +
-                                             " cannot be used: " + openssl_reason());
+            return fail(errc::malformed, "certificate " + std::to_string(count + 1) + " in the CA file " +
+                                             path + " cannot be used: " + openssl_reason());
     }
 }
 
@@ -107,7 +109,7 @@ std::string tls_policy::trusted() const {
 }
 
 std::optional<tls_policy::signature> tls_policy::look() const {
-    struct ::stat info {};
+    struct ::stat info{};
     if (ca_file_.empty() || ::stat(ca_file_.c_str(), &info) != 0)
         return std::nullopt;
     return signature{info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};

@@ -1,6 +1,6 @@
 #pragma once
-// Coroutines of one event loop that wait, first come first served, until somebody wakes them. Not thread-safe; outlives
-// those who wait.
+// Coroutines of one event loop that wait, first come first served, until somebody wakes them. Not
+// thread-safe; outlives those who wait.
 
 #include "runtime/step_limit.hpp"
 

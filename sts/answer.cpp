@@ -83,17 +83,20 @@ bool deeper_than(const pugi::xml_node& node, int levels) {
     return false;
 }
 
-// Fails for everything that is not elements and text: STS sends neither DTDs, comments nor CDATA ("<!"), and
-// the XML declaration is the only thing with "<?".
+// Takes one element with elements and text in it, and an XML declaration before it. STS sends neither DTDs,
+// comments nor CDATA: all that begins with "<!".
 result<void> load_xml(pugi::xml_document& document, secret_string& body) {
     const auto text = body.reveal();
     if (text.find("<!") != std::string_view::npos)
         return malformed("holds a DTD, a comment or CDATA");
-    if (text.find('\0') != std::string_view::npos)
+    const auto end = text.find_last_not_of(" \t\r\n");
+    if (end == std::string_view::npos || text[end] != '>' || text.find('\0') != std::string_view::npos)
         return malformed("is not XML");
-    const auto parsed =
-        document.load_buffer_inplace(body.data(), body.size(), pugi::parse_escapes, pugi::encoding_utf8);
-    if (!parsed)
+    // As a fragment, because the parser otherwise passes over text beside the root.
+    const auto parsed = document.load_buffer_inplace(
+        body.data(), body.size(), pugi::parse_escapes | pugi::parse_fragment, pugi::encoding_utf8);
+    const auto root = document.first_child();
+    if (!parsed || root.type() != pugi::node_element || root.next_sibling())
         return malformed("is not XML");
     if (deeper_than(document, max_answer_depth))
         return malformed("is nested too deeply");

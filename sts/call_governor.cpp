@@ -13,8 +13,9 @@ using namespace std::chrono_literals;
 double seconds(nanoseconds d) { return std::chrono::duration<double>(d).count(); }
 nanoseconds at_least(double s) { return nanoseconds(static_cast<nanoseconds::rep>(std::ceil(s * 1e9))); }
 
-// Recovery is quick up to this share of the rate that was throttled, and careful from there on: the limit is near,
-// and each time it is overrun costs calls. When none was throttled for a while, the limit may have moved.
+// Recovery is quick up to this share of the rate that was throttled, and careful from there on: the limit is
+// near, and each time it is overrun costs calls. When none was throttled for a while, the limit may have
+// moved.
 constexpr double near_the_limit = 0.8;
 constexpr double careful_pace = 0.1; // of the quick one
 constexpr double careful_for = 10;   // seconds since the cut

@@ -1,6 +1,7 @@
 #pragma once
-// How many calls STS gets from this node: a sustained rate with a burst, a bound on calls in flight, and a rate that
-// is halved when STS throttles and recovers gradually. Sees neither keys nor results, only starts and ends.
+// How many calls STS gets from this node: a sustained rate with a burst, a bound on calls in flight, and a
+// rate that is halved when STS throttles and recovers gradually. Sees neither keys nor results, only starts
+// and ends.
 
 #include "runtime/clock.hpp"
 
@@ -23,12 +24,13 @@ public:
 
     // Takes leave for one call; false: not now. Each true is followed by one finished().
     [[nodiscard]] bool try_start(boot_time now);
-    // When try_start could succeed if nothing else happens, or when to look again. None: every slot is taken, only a
-    // finished() helps.
+    // When try_start could succeed if nothing else happens, or when to look again. None: every slot is taken,
+    // only a finished() helps.
     [[nodiscard]] std::optional<boot_time> next_start(boot_time now) const;
 
-    // A call that started then has ended. Where it was throttled, the rate is halved and saved-up burst forfeited,
-    // but only once per round: calls that were under way when the rate was last cut tell nothing about the new one.
+    // A call that started then has ended. Where it was throttled, the rate is halved and saved-up burst
+    // forfeited, but only once per round: calls that were under way when the rate was last cut tell nothing
+    // about the new one.
     void finished(boot_time started, bool throttled, boot_time now);
 
     [[nodiscard]] double allowed_rate(boot_time now) const;

@@ -11,8 +11,8 @@ namespace {
 using std::chrono::nanoseconds;
 using namespace std::chrono_literals;
 
-// STS issues for at least 15 minutes. Its dates are whole seconds and its answer took its time, so what is meant as
-// 15 minutes can arrive as a little less; what is below this is a fault.
+// STS issues for at least 15 minutes. Its dates are whole seconds and its answer took its time, so what is
+// meant as 15 minutes can arrive as a little less; what is below this is a fault.
 constexpr nanoseconds short_lived = 14min;
 
 // STS cannot ask for more patience than this.
@@ -46,11 +46,13 @@ call_reason credential_entry::reason(boot_time now) const {
     return issued_before_ ? call_reason::renewal : call_reason::prefetch;
 }
 
-void credential_entry::succeed(credentials issued, boot_time now, const store_settings& s, random_source& random) {
+void credential_entry::succeed(credentials issued, boot_time now, const store_settings& s,
+                               random_source& random) {
     if (issued.expires - now <= s.serve_until_before_expiry) {
         failure f;
         f.code = "ExpiredCredentials";
-        f.message = "STS answered with credentials that have expired or are about to; check STS's clock and this node's";
+        f.message = "STS answered with credentials that have expired or are about to; check STS's clock and "
+                    "this node's";
         return fail(std::move(f), now, s, random);
     }
     problem_.reset();
@@ -120,8 +122,8 @@ void credential_entry::fail_definitively(bool denied, boot_time now, const store
     // Unasked, only as often as it takes for a corrected policy to be noticed some time.
     attempt_at_ = now + share_of(s.background_backoff_max, 0.75 + 0.25 * random.unit());
 
-    // Only a denial says that the role is not ours any more; the other kinds say that we cannot ask properly, which
-    // is no reason to take away what works.
+    // Only a denial says that the role is not ours any more; the other kinds say that we cannot ask properly,
+    // which is no reason to take away what works.
     if (!denied || !usable(now, s))
         return;
     if (first_denial_ && now - *first_denial_ >= s.second_denial_after) {

@@ -1,6 +1,7 @@
 #pragma once
-// What the store knows about one key, and the rules that look at one key alone: what a result means, when to ask
-// again, what to answer. No I/O, no other keys; the store (sts/credential_store.hpp) decides whose turn it is.
+// What the store knows about one key, and the rules that look at one key alone: what a result means, when to
+// ask again, what to answer. No I/O, no other keys; the store (sts/credential_store.hpp) decides whose turn
+// it is.
 
 #include "sts/credential_store.hpp"
 
@@ -10,10 +11,11 @@ class credential_entry {
 public:
     // The first call is not wanted before first_attempt.
     credential_entry(std::shared_ptr<const credential_spec> spec, boot_time first_attempt)
-        : spec_(std::move(spec)), attempt_at_(first_attempt) {}
+        : spec_(std::move(spec)),
+          attempt_at_(first_attempt) {}
 
-    // A caller waits until then. Nothing comes of it while a definitive answer is remembered or credentials can be
-    // served: nobody has to wait then.
+    // A caller waits until then. Nothing comes of it while a definitive answer is remembered or credentials
+    // can be served: nobody has to wait then.
     void demand(boot_time now, boot_time until, const store_settings& s);
     // The first call may be made as early as that, if there was none yet.
     void hasten_first(boot_time at);
@@ -38,8 +40,8 @@ public:
 private:
     [[nodiscard]] bool usable(boot_time now, const store_settings& s) const;
     void fail_definitively(bool denied, boot_time now, const store_settings& s, random_source& random);
-    void back_off(std::optional<std::chrono::milliseconds> retry_after, boot_time now, const store_settings& s,
-                  random_source& random);
+    void back_off(std::optional<std::chrono::milliseconds> retry_after, boot_time now,
+                  const store_settings& s, random_source& random);
 
     std::shared_ptr<const credential_spec> spec_;
     credentials_ptr current_;
@@ -48,7 +50,7 @@ private:
     // Since the last success.
     std::optional<failure> problem_;
     unsigned failures_ = 0;
-    unsigned token_rejections_ = 0;              // in a row
+    unsigned token_rejections_ = 0; // in a row
     std::optional<boot_time> first_denial_;
     std::optional<boot_time> definitive_until_;
 

@@ -13,9 +13,9 @@ namespace {
 
 struct held {
     credential_entry entry;
-    std::uint64_t order;      // of arrival: decides between equal times
+    std::uint64_t order; // of arrival: decides between equal times
     std::size_t retained = 1;
-    std::uint64_t call = 0;   // in flight; 0: none
+    std::uint64_t call = 0; // in flight; 0: none
     // Where it stands in the agenda and in the queues, to find it again.
     std::optional<boot_time> woken_at;
     std::optional<call_reason> queued_as;
@@ -68,8 +68,9 @@ struct credential_store::impl {
 
     // To be called after each change of the entry, and when a demand has lapsed.
     void reschedule(node& n, boot_time now) {
-        remove_from_schedule(n);
         auto& h = n.second;
+        const bool was_waiting = h.queued_as.has_value();
+        remove_from_schedule(n);
         auto wake = h.entry.next_change(settings);
         if (h.call == 0) {
             const auto attempt = h.entry.attempt_at();
@@ -77,6 +78,8 @@ struct credential_store::impl {
                 h.queued_as = h.entry.reason(now);
                 h.queued_since = attempt;
                 waiting[static_cast<std::size_t>(*h.queued_as)].insert({attempt, h.order, &n});
+                if (!was_waiting)
+                    changed.insert(n.first); // fresh credentials are to be renewed from now on
             } else {
                 wake = wake ? std::min(*wake, attempt) : attempt;
             }
@@ -114,7 +117,8 @@ credential_store::credential_store(store_settings settings, random_source& rando
     : impl_(std::make_unique<impl>(settings, random)) {}
 credential_store::~credential_store() = default;
 
-void credential_store::retain(const credential_spec& spec, boot_time now, std::chrono::nanoseconds prefetch_delay) {
+void credential_store::retain(const credential_spec& spec, boot_time now,
+                              std::chrono::nanoseconds prefetch_delay) {
     const auto key = spec.key();
     const auto found = impl_->entries.find(key);
     if (found != impl_->entries.end()) {
@@ -124,9 +128,14 @@ void credential_store::retain(const credential_spec& spec, boot_time now, std::c
         return;
     }
     held h{credential_entry(std::make_shared<const credential_spec>(spec), now + prefetch_delay),
-           ++impl_->last_order, 1, 0, {}, {}, {}};
-    // A call may still be under way from when the key was last retained: what it brings is exactly what is wanted now,
-    // since the key says all about whose credentials they are and what for.
+           ++impl_->last_order,
+           1,
+           0,
+           {},
+           {},
+           {}};
+    // A call may still be under way from when the key was last retained: what it brings is exactly what is
+    // wanted now, since the key says all about whose credentials they are and what for.
     for (const auto& [id, f] : impl_->flights)
         if (f.key == key)
             h.call = id;
@@ -186,7 +195,8 @@ void credential_store::finish(std::uint64_t call_id, outcome<credentials> result
         return;
     const auto [key, started] = flown->second;
     impl_->flights.erase(flown);
-    impl_->governor.finished(started, result.has_error() && result.error().kind == failure_kind::throttled, now);
+    impl_->governor.finished(started, result.has_error() && result.error().kind == failure_kind::throttled,
+                             now);
 
     const auto found = impl_->entries.find(key);
     if (found == impl_->entries.end())
@@ -218,12 +228,23 @@ credential_store::counts credential_store::count(boot_time now) const {
     counts c;
     for (const auto& [key, h] : impl_->entries) {
         switch (h.entry.state(now, h.call != 0, impl_->settings)) {
-        case entry_state::fresh: ++c.fresh; break;
-        case entry_state::renewing: ++c.renewing; break;
-        case entry_state::stale: ++c.stale; break;
-        case entry_state::failed: ++c.failed; break;
-        case entry_state::pending: ++c.pending; break;
-        case entry_state::absent: break;
+        case entry_state::fresh:
+            ++c.fresh;
+            break;
+        case entry_state::renewing:
+            ++c.renewing;
+            break;
+        case entry_state::stale:
+            ++c.stale;
+            break;
+        case entry_state::failed:
+            ++c.failed;
+            break;
+        case entry_state::pending:
+            ++c.pending;
+            break;
+        case entry_state::absent:
+            break;
         }
     }
     c.in_flight = impl_->flights.size();

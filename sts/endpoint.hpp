@@ -13,13 +13,14 @@
 namespace credlet::sts {
 
 struct endpoint_settings {
-    std::string region;      // "eu-west-1"; "aws-global" for the global endpoint
+    std::string region = {}; // "eu-west-1"; "aws-global" for the global endpoint
     bool fips = false;       // AWS_USE_FIPS_ENDPOINT
     bool dual_stack = false; // AWS_USE_DUALSTACK_ENDPOINT
-    bool legacy_global =
-        false;                // AWS_STS_REGIONAL_ENDPOINTS=legacy: sixteen old regions use sts.amazonaws.com
-    std::string override_url; // AWS_ENDPOINT_URL_STS, a VPC endpoint, a simulator; empty: none. Comes before
-                              // everything but the region, which still says how requests are signed
+    // AWS_STS_REGIONAL_ENDPOINTS=legacy: sixteen old regions use sts.amazonaws.com.
+    bool legacy_global = false;
+    // AWS_ENDPOINT_URL_STS, a VPC endpoint, a simulator; empty: none. Comes before everything but the region,
+    // which still says how requests are signed.
+    std::string override_url = {};
 };
 
 struct endpoint {

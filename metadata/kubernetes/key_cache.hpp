@@ -44,13 +44,16 @@ public:
     void fetched(key_set keys, boot_time now);
     // Also for an answer that is no key set or an empty one: what was good stays.
     void failed(boot_time now);
-    // After a fetch that was made for this kid: remembers that the set does not have it.
+    // After a good fetch that began when this kid had been seen: remembers that the set does not have it.
     void missed(std::string_view key_id, boot_time now);
+    // The keys came, but not all that was to come with them: again soon.
+    void incomplete(boot_time now) { next_regular_ = now + longest_retry; }
 
     // When the next regular fetch is due: at once if there was none, after a success the interval (±10 %), after a
     // failure a backoff that no caller can influence.
     [[nodiscard]] boot_time next_regular() const { return next_regular_; }
     [[nodiscard]] bool fetching() const { return fetching_; }
+    [[nodiscard]] std::optional<boot_time> last_good() const { return good_; }
     // Not older than keep_stale.
     [[nodiscard]] bool has_keys(boot_time now) const;
 

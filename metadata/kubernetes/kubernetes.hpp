@@ -30,7 +30,7 @@ struct settings {
     std::string issuer;      // --token-issuer; empty: discovered from the API server
     std::size_t list_page = 50; // objects per page: bounds memory while listing
     std::chrono::seconds watch_timeout_min{300}, watch_timeout_max{600}; // timeoutSeconds, drawn anew for each watch
-    std::chrono::milliseconds watch_silence{35000}; // no byte and no bookmark for so long: see watch_idle_check
+    std::chrono::milliseconds watch_silence{35000}; // no byte for so long: the watch is doubted, see reflector.hpp
     std::chrono::milliseconds request_timeout{5000};
     std::chrono::milliseconds jwks_min_interval{30000};  // between forced fetches
     std::chrono::milliseconds jwks_refresh{3600000};     // regular

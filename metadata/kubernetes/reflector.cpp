@@ -1,6 +1,7 @@
 #include "metadata/kubernetes/reflector.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace credlet::metadata::kubernetes {
 
@@ -142,6 +143,8 @@ awaitable<reflector::ending> reflector::watch() {
     const auto opened = time_.now();
     open_ = true;
     alive();
+    if (std::exchange(troubled_, false))
+        log_.info("following " + settings_.what + " again");
     const auto overdue = std::chrono::milliseconds(timeout) + settings_.overtime;
     const auto silence = std::min(settings_.longest_silence.value_or(overdue), overdue);
     ending e{watch_end::closed, {}, {}};
@@ -270,6 +273,7 @@ void reflector::report(const ending& e, watch_step next) {
         log_.debug("watch ended", {{"what", settings_.what}, {"reason", reason_of(e.end)}, {"relist", next.relist}});
         return;
     }
+    troubled_ = true;
     const auto admitted = sampler_.admit(reason_of(e.end), time_.now().time_since_epoch());
     if (!admitted.write)
         return;

@@ -92,6 +92,7 @@ private:
     boot_time last_alive_;
     bool open_ = false;    // a watch stands
     bool doubted_ = false; // and may be dead
+    bool troubled_ = false; // said so in the log
 };
 
 } // namespace credlet::metadata::kubernetes

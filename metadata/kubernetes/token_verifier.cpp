@@ -13,6 +13,15 @@ constexpr auto discovery_path = "/.well-known/openid-configuration";
 constexpr std::size_t max_discovery = std::size_t{16} * 1024;
 constexpr std::size_t max_issuer = 2048;
 
+// Counts itself as long as it lives, however the wait ends.
+struct waiter {
+    std::size_t& count;
+    explicit waiter(std::size_t& c) : count(++c) {}
+    waiter(const waiter&) = delete;
+    waiter& operator=(const waiter&) = delete;
+    ~waiter() { --count; }
+};
+
 } // namespace
 
 token_verifier::token_verifier(asio::any_io_executor executor, task_group& tasks, api_client& api,
@@ -26,19 +35,24 @@ awaitable<void> token_verifier::run() {
     co_await asio::this_coro::throw_if_cancelled(false);
     for (;;) {
         const auto now = time_.now();
-        if (!keys_.fetching() && keys_.next_regular() <= now) {
-            keys_.begin_fetch(now);
+        if (!fetching_ && keys_.next_regular() <= now) {
+            begin_fetch();
             co_await fetch();
         }
         const auto state = co_await asio::this_coro::cancellation_state;
         if (state.cancelled() != asio::cancellation_type::none)
             co_return;
-        // At least a second, should somebody else's fetch be under way.
+        // Not at once, should a fetch for a caller be under way.
         const auto wait = std::max<std::chrono::nanoseconds>(keys_.next_regular() - time_.now(),
                                                              std::chrono::milliseconds(200));
         if ((co_await sleep_for(wait)).has_error())
             co_return;
     }
+}
+
+void token_verifier::begin_fetch() {
+    keys_.begin_fetch(time_.now());
+    fetching_ = true;
 }
 
 awaitable<void> token_verifier::fetch() {
@@ -53,6 +67,9 @@ awaitable<void> token_verifier::fetch() {
     }
     if (settings_.issuer.empty() && keys.has_value())
         co_await fetch_issuer();
+    if (keys.has_value() && issuer_.empty())
+        keys_.incomplete(time_.now());
+    fetching_ = false;
     fetched_.cancel(); // wakes all who wait
 }
 
@@ -103,18 +120,18 @@ awaitable<void> token_verifier::fetch_issuer() {
 awaitable<result<void>> token_verifier::wait_for_fetch() {
     if (waiting_ >= settings_.max_waiting)
         co_return fail(errc::unavailable, "too many tokens wait for the cluster's keys");
-    ++waiting_;
+    const waiter counted(waiting_);
     // The fetch has deadlines of its own and always ends; it is waited for by event alone.
-    co_await fetched_.async_wait(as_result);
-    --waiting_;
-    const auto state = co_await asio::this_coro::cancellation_state;
-    if (state.cancelled() != asio::cancellation_type::none)
-        co_return fail(errc::cancelled, "the verification was cancelled");
+    while (fetching_) {
+        co_await fetched_.async_wait(as_result);
+        const auto state = co_await asio::this_coro::cancellation_state;
+        if (state.cancelled() != asio::cancellation_type::none)
+            co_return fail(errc::cancelled, "the verification was cancelled");
+    }
     co_return result<void>();
 }
 
 awaitable<result<verified_token>> token_verifier::verify(secret_string jwt, std::vector<std::string> audiences) {
-    co_await asio::this_coro::throw_if_cancelled(false);
     const auto token = parse_jwt(jwt.reveal());
     if (token.has_error())
         co_return token.error();
@@ -129,16 +146,20 @@ awaitable<result<verified_token>> token_verifier::verify(secret_string jwt, std:
     }
 
     auto found = keys_.lookup(token->key_id, time_.now());
-    if (found.what == key_cache::answer::fetch || (found.what == key_cache::answer::wait && keys_.fetching())) {
-        if (found.what == key_cache::answer::fetch) {
-            keys_.begin_fetch(time_.now());
-            tasks_.spawn(fetch()); // not the caller's: it goes on when the caller has gone
-        }
+    const bool ours = found.what == key_cache::answer::fetch && !fetching_;
+    const auto good_before = keys_.last_good();
+    if (ours) {
+        if (tasks_.cancelled())
+            co_return fail(errc::cancelled, "the verification was cancelled");
+        begin_fetch();
+        tasks_.spawn(fetch()); // not the caller's: it goes on when the caller has gone
+    }
+    if (ours || (fetching_ && (found.what != key_cache::answer::known || issuer_.empty()))) {
         const auto waited = co_await wait_for_fetch();
         if (waited.has_error())
             co_return waited.error();
         found = keys_.lookup(token->key_id, time_.now());
-        if (found.what == key_cache::answer::wait && !keys_.fetching()) {
+        if (ours && found.what == key_cache::answer::wait && keys_.last_good() != good_before) {
             keys_.missed(token->key_id, time_.now());
             found.what = key_cache::answer::unknown;
         }

@@ -34,7 +34,8 @@ public:
     [[nodiscard]] const std::string& issuer() const { return issuer_; }
 
 private:
-    // Both documents by one fetch; begin_fetch() was called before.
+    // Both documents; to be awaited or spawned after begin_fetch(), which takes the slot.
+    void begin_fetch();
     awaitable<void> fetch();
     awaitable<result<void>> fetch_keys();
     awaitable<void> fetch_issuer();
@@ -49,7 +50,8 @@ private:
     key_cache keys_;
     std::string issuer_;
     log_sampler sampler_{std::chrono::minutes(1)};
-    asio::steady_timer fetched_; // at time_point::max(): a condition variable
+    bool fetching_ = false;
+    asio::steady_timer fetched_; // at time_point::max(): a condition variable for !fetching_
     std::size_t waiting_ = 0;
 };
 

@@ -46,9 +46,9 @@ TEST_CASE("values are texts in quotes, numbers, words, or lists of them") {
 }
 
 TEST_CASE("a line that is not understood is refused by its number") {
-    const char* bad[] = {"a",          "a =",         "= 1",        "a = \"x",      "a = 'x",       "a = \"\\u0041\"",
-                         "a = [1",     "a = [1 2]",   "a = [,]",    "a = 1 2",      "a = \"x\" y",  "[table]",
-                         "a.b = 1",    "a = {x = 1}", "a = \"x\\",  "a = 1\x01",    "\"a\" = 1",    "a = [[1]]"};
+    const char* bad[] = {"a",       "a =",         "= 1",       "a = \"x",   "a = 'x",      "a = \"\\u0041\"",
+                         "a = [1",  "a = [1 2]",   "a = [,]",   "a = 1 2",   "a = \"x\" y", "[table]",
+                         "a.b = 1", "a = {x = 1}", "a = \"x\\", "a = 1\x01", "\"a\" = 1",   "a = [[1]]"};
     for (const auto* line : bad) {
         CAPTURE(line);
         CHECK(refusal("x = 1\n" + std::string(line)).starts_with("line 2: "));

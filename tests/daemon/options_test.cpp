@@ -1,5 +1,4 @@
 #include "daemon/options.hpp"
-
 #include "daemon/settings.hpp"
 
 #include <doctest/doctest.h>
@@ -14,9 +13,8 @@ using namespace std::chrono_literals;
 namespace {
 
 struct fake_surroundings {
-    std::map<std::string, std::string> variables{{"NODE_NAME", "node-1"},
-                                                 {"AWS_REGION", "eu-west-1"},
-                                                 {"KUBERNETES_SERVICE_HOST", "10.0.0.1"}};
+    std::map<std::string, std::string> variables{
+        {"NODE_NAME", "node-1"}, {"AWS_REGION", "eu-west-1"}, {"KUBERNETES_SERVICE_HOST", "10.0.0.1"}};
     std::map<std::string, std::string> files;
 
     [[nodiscard]] surroundings get() const {
@@ -58,7 +56,9 @@ bool holds(const std::string& text, const std::string& part) {
     return found;
 }
 
-options::endpoint at(const char* address, std::uint16_t port) { return {asio::ip::make_address(address), port}; }
+options::endpoint at(const char* address, std::uint16_t port) {
+    return {asio::ip::make_address(address), port};
+}
 
 } // namespace
 
@@ -79,29 +79,78 @@ TEST_CASE("inside a pod nothing but the node's name and the region must be said"
 }
 
 TEST_CASE("every flag is taken") {
-    const auto o = fake_surroundings{}.serve({"--listen", "127.0.0.1:8080", "--listen=[::1]:0",
-                                              "--admin-listen", "[::]:9000",
-                                              "--allowed-host", "credlet.internal",
-                                              "--node-name", "other",
-                                              "--kube-api", "https://api.example:6443",
-                                              "--kube-token-file", "/t", "--kube-ca-file", "/c",
-                                              "--kubelet-pods-dir", "/pods",
-                                              "--token-issuer", "https://issuer.example",
-                                              "--sts-endpoint", "https://localhost:9443",
-                                              "--sts-ca-file", "/sts.pem", "--sts-fips", "--sts-dualstack=true",
-                                              "--sts-regional-endpoints", "legacy",
-                                              "--region", "us-gov-west-1", "--availability-zone", "us-gov-west-1a",
-                                              "--sts-rate", "2.5", "--sts-burst", "10", "--sts-max-in-flight", "4",
-                                              "--identity", "both", "--token-source", "projected",
-                                              "--token-lifetime", "20m", "--audience", "aud",
-                                              "--caller-audience", "a", "--caller-audience", "b",
-                                              "--annotation-prefix", "example.com",
-                                              "--role-arn-base", "arn:aws:iam::123456789012:role/team/",
-                                              "--role-policy-file", "/policy.json", "--session-scope", "pod",
-                                              "--imds-v1", "--max-connections", "100",
-                                              "--max-connections-per-pod", "10", "--pod-request-rate", "5",
-                                              "--pod-request-burst", "50", "--drain-timeout", "1500ms",
-                                              "--log-level", "debug", "--log-format", "text"});
+    const auto o = fake_surroundings{}.serve({"--listen",
+                                              "127.0.0.1:8080",
+                                              "--listen=[::1]:0",
+                                              "--admin-listen",
+                                              "[::]:9000",
+                                              "--allowed-host",
+                                              "credlet.internal",
+                                              "--node-name",
+                                              "other",
+                                              "--kube-api",
+                                              "https://api.example:6443",
+                                              "--kube-token-file",
+                                              "/t",
+                                              "--kube-ca-file",
+                                              "/c",
+                                              "--kubelet-pods-dir",
+                                              "/pods",
+                                              "--token-issuer",
+                                              "https://issuer.example",
+                                              "--sts-endpoint",
+                                              "https://localhost:9443",
+                                              "--sts-ca-file",
+                                              "/sts.pem",
+                                              "--sts-fips",
+                                              "--sts-dualstack=true",
+                                              "--sts-regional-endpoints",
+                                              "legacy",
+                                              "--region",
+                                              "us-gov-west-1",
+                                              "--availability-zone",
+                                              "us-gov-west-1a",
+                                              "--sts-rate",
+                                              "2.5",
+                                              "--sts-burst",
+                                              "10",
+                                              "--sts-max-in-flight",
+                                              "4",
+                                              "--identity",
+                                              "both",
+                                              "--token-source",
+                                              "projected",
+                                              "--token-lifetime",
+                                              "20m",
+                                              "--audience",
+                                              "aud",
+                                              "--caller-audience",
+                                              "a",
+                                              "--caller-audience",
+                                              "b",
+                                              "--annotation-prefix",
+                                              "example.com",
+                                              "--role-arn-base",
+                                              "arn:aws:iam::123456789012:role/team/",
+                                              "--role-policy-file",
+                                              "/policy.json",
+                                              "--session-scope",
+                                              "pod",
+                                              "--imds-v1",
+                                              "--max-connections",
+                                              "100",
+                                              "--max-connections-per-pod",
+                                              "10",
+                                              "--pod-request-rate",
+                                              "5",
+                                              "--pod-request-burst",
+                                              "50",
+                                              "--drain-timeout",
+                                              "1500ms",
+                                              "--log-level",
+                                              "debug",
+                                              "--log-format",
+                                              "text"});
     CHECK(o.listen == std::vector{at("127.0.0.1", 8080), at("::1", 0)});
     CHECK(o.admin_listen == at("::", 9000));
     CHECK(o.allowed_hosts == std::vector<std::string>{"credlet.internal"});
@@ -211,8 +260,9 @@ TEST_CASE("a bad value is refused with the setting, where it came from, the valu
 TEST_CASE("every value out of bounds is refused") {
     const fake_surroundings s;
     const std::vector<std::pair<std::string, std::vector<std::string>>> bad{
-        {"listen", {"", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:", "::1:80", "[127.0.0.1]:80",
-                    "localhost:80", "127.0.0.1:8x", "[::1]80"}},
+        {"listen",
+         {"", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:", "::1:80", "[127.0.0.1]:80",
+          "localhost:80", "127.0.0.1:8x", "[::1]80"}},
         {"admin-listen", {":80", "1.2.3:80"}},
         {"node-name", {"Node", "a b", "-a", "a..b", "a.", std::string(254, 'a')}},
         {"kube-api", {"http://10.0.0.1", "10.0.0.1", "https://", "https://user:pw@host"}},
@@ -226,8 +276,9 @@ TEST_CASE("every value out of bounds is refused") {
         {"token-lifetime", {"599s", "13h", "10"}},
         {"audience", {"two words", std::string(257, 'a'), "tab\t"}},
         {"annotation-prefix", {"/", "Upper.example/", "a/b/"}},
-        {"role-arn-base", {"arn:aws:iam::1:role/", "arn:aws:iam::123456789012:role", "role/",
-                           "arn:aws:iam::123456789012:user/"}},
+        {"role-arn-base",
+         {"arn:aws:iam::1:role/", "arn:aws:iam::123456789012:role", "role/",
+          "arn:aws:iam::123456789012:user/"}},
         {"session-scope", {"node"}},
         {"imds-v1", {"maybe"}},
         {"max-connections", {"0", "1000001"}},
@@ -300,12 +351,15 @@ TEST_CASE("explain asks the daemon where it listens") {
     CHECK(line->explain.output == output_format::text);
     s.variables["CREDLET_ADMIN_LISTEN"] = "[::]:9000";
     CHECK(s.parse({"explain", "--namespace", "a", "--pod", "b"})->explain.admin == at("::1", 9000));
-    line = s.parse({"explain", "--namespace", "a", "--pod", "b", "--admin", "10.0.0.1:1", "--output", "json"});
+    line =
+        s.parse({"explain", "--namespace", "a", "--pod", "b", "--admin", "10.0.0.1:1", "--output", "json"});
     CHECK(line->explain.admin == at("10.0.0.1", 1));
     CHECK(line->explain.output == output_format::json);
     CHECK(s.parse({"explain", "--namespace", "a"}).has_error());
-    CHECK(holds(s.parse({"explain", "--namespace", "a b", "--pod", "b"}).error().message, "--namespace is 'a b'"));
-    CHECK(holds(s.parse({"explain", "--namespace", "a", "--pod", "b", "--admin", "x"}).error().message, "--admin"));
+    CHECK(holds(s.parse({"explain", "--namespace", "a b", "--pod", "b"}).error().message,
+                "--namespace is 'a b'"));
+    CHECK(holds(s.parse({"explain", "--namespace", "a", "--pod", "b", "--admin", "x"}).error().message,
+                "--admin"));
     CHECK(holds(s.parse({"explain", "--namespace", "a", "--pod", "b", "--output", "yaml"}).error().message,
                 "text, json"));
 }

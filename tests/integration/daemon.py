@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -44,7 +45,7 @@ def endpoint(text):
 class Credlet:
     """Started at once; the constructor returns when it is ready (or, with ready=False, when it listens)."""
 
-    def __init__(self, world, *flags, ready=True, listen=("127.0.0.1:0",), read_output=True, environment=None):
+    def __init__(self, world, *flags, ready=True, listen=("127.0.0.1:0",), environment=None):
         command = [BINARY, "serve"]
         for where in listen:
             command += ["--listen", where]
@@ -56,21 +57,22 @@ class Credlet:
         clean = {"PATH": os.environ["PATH"], "HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "https_proxy": proxy,
                  **{name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")}}
         self.world = world
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        self.output_pipe, theirs = os.pipe()
+        self.process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE,
                                         env={**clean, **(environment or {})})
+        os.close(theirs)
         self.output = []  # every line of standard output
         self.logs = []  # the same, parsed
         self.errors = b""
         self.listeners = collections.defaultdict(list)
-        self.reading = threading.Event()
+        self.reading = threading.Event()  # cleared: nobody reads the log, and its pipe fills up
         self.reading.set()
+        self.hung_up = threading.Event()
         self.readers = [threading.Thread(target=read, daemon=True) for read in (self._read_logs, self._read_errors)]
         for reader in self.readers:
             reader.start()
         wait_until(lambda: self._alive() and self.listeners["admin"] and len(self.listeners["pods"]) >= len(listen),
                    10, "listening")
-        if not read_output:
-            self.reading.clear()
         if ready:
             wait_until(lambda: self._alive() and self.admin("/readyz").status == 200, 15, "readiness")
 
@@ -81,14 +83,30 @@ class Credlet:
         return True
 
     def _read_logs(self):
-        for line in self.process.stdout:
+        rest = b""
+        while not self.hung_up.is_set():
             self.reading.wait()
-            text = line.decode()
-            self.output.append(text)
-            entry = json.loads(text)
-            self.logs.append(entry)
-            if entry.get("message") == "listening":
-                self.listeners[entry["listener"]].append(endpoint(entry["address"]))
+            if not select.select([self.output_pipe], [], [], 0.05)[0]:
+                continue
+            chunk = os.read(self.output_pipe, 65536)
+            if not chunk:
+                break
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._take_line(line.decode())
+        os.close(self.output_pipe)
+
+    def _take_line(self, line):
+        self.output.append(line)
+        entry = json.loads(line)
+        self.logs.append(entry)
+        if entry.get("message") == "listening":
+            self.listeners[entry["listener"]].append(endpoint(entry["address"]))
+
+    def hang_up(self):
+        """Closes the reading end of the log's pipe."""
+        self.hung_up.set()
+        self.readers[0].join(5)
 
     def _read_errors(self):
         self.errors = self.process.stderr.read()

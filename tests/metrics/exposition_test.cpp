@@ -16,10 +16,12 @@ using test::parse_exposition;
 
 // T36: no label and no value can be made of a secret.
 template <class Secret>
-concept can_be_a_label = requires(kubernetes_metrics& k, sts_metrics& s, serving_metrics& m, const Secret& secret) {
-    requires requires { m.rejected(secret); } || requires { k.pods(secret, 1); } ||
-                 requires { s.request(secret, "ok", 1ns); } || requires { s.request("AssumeRole", secret, 1ns); };
-};
+concept can_be_a_label =
+    requires(kubernetes_metrics& k, sts_metrics& s, serving_metrics& m, const Secret& secret) {
+        requires requires { m.rejected(secret); } || requires { k.pods(secret, 1); } || requires {
+            s.request(secret, "ok", 1ns);
+        } || requires { s.request("AssumeRole", secret, 1ns); };
+    };
 static_assert(can_be_a_label<std::string>);
 static_assert(!can_be_a_label<secret_string>);
 
@@ -124,8 +126,9 @@ TEST_CASE("T37: random paths, codes, reasons and roles make no new series") {
 TEST_CASE("an expiry has a series while its role has credentials, and only so many do") {
     const test::manual_clock time;
     const auto r = make_registry(time);
-    const std::string series = "credlet_credential_expiry_timestamp_seconds{namespace=\"ns\",role=\"a \\\"role\\\"\","
-                               "service_account=\"sa\"}";
+    const std::string series =
+        "credlet_credential_expiry_timestamp_seconds{namespace=\"ns\",role=\"a \\\"role\\\"\","
+        "service_account=\"sa\"}";
     r->sts().expiry("ns", "sa", "a \"role\"", time.wall() + 1h);
     CHECK(parse_exposition(r->expose()).at(series) == 1'760'003'600);
     r->sts().expiry("ns", "sa", "a \"role\"", time.wall() + 2h);
@@ -181,7 +184,8 @@ TEST_CASE("what the upstream loop reports is what is exposed") {
     CHECK(e.at("credlet_refresh_total{result=\"ok\",trigger=\"renewal\"}") == 1);
     CHECK(e.at("credlet_refresh_duration_seconds_bucket{trigger=\"renewal\",le=\"0.25\"}") == 0);
     CHECK(e.at("credlet_refresh_duration_seconds_bucket{trigger=\"renewal\",le=\"0.5\"}") == 1);
-    CHECK(e.at("credlet_sts_requests_total{operation=\"AssumeRoleWithWebIdentity\",result=\"Throttling\"}") == 1);
+    CHECK(e.at("credlet_sts_requests_total{operation=\"AssumeRoleWithWebIdentity\",result=\"Throttling\"}") ==
+          1);
     CHECK(e.at("credlet_sts_request_duration_seconds_count{operation=\"AssumeRoleWithWebIdentity\"}") == 1);
     CHECK(e.at("credlet_sts_allowed_rate") == 12.5);
     CHECK(e.at("credlet_clock_skew_seconds") == -1.5);

@@ -4,11 +4,10 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <unistd.h>
-
-#include <cmath>
 
 using namespace credlet;
 using namespace credlet::metrics;

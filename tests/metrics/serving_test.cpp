@@ -16,8 +16,8 @@ using test::parse_exposition;
 TEST_CASE("a request is counted by protocol and status, its time by protocol and outcome") {
     const test::manual_clock time;
     const auto r = make_registry(time);
-    r->serving().request(protocol::ecs, 200, outcome::hit, 50us);  // at a bound
-    r->serving().request(protocol::ecs, 200, outcome::hit, 51us);  // above it
+    r->serving().request(protocol::ecs, 200, outcome::hit, 50us); // at a bound
+    r->serving().request(protocol::ecs, 200, outcome::hit, 51us); // above it
     r->serving().request(protocol::ecs, 200, outcome::hit, 100ms);
     r->serving().request(protocol::ecs, 503, outcome::error, 6s);
     r->serving().request(protocol::imds, 418, outcome::error, -1ns);
@@ -35,7 +35,8 @@ TEST_CASE("a request is counted by protocol and status, its time by protocol and
     CHECK(e.at("credlet_request_duration_seconds_count{protocol=\"ecs\",outcome=\"hit\"}") == 3);
     CHECK(e.at("credlet_request_duration_seconds_sum{protocol=\"ecs\",outcome=\"hit\"}") ==
           doctest::Approx(0.100101));
-    const std::string error = "credlet_request_duration_seconds_bucket{protocol=\"ecs\",outcome=\"error\",le=\"";
+    const std::string error =
+        "credlet_request_duration_seconds_bucket{protocol=\"ecs\",outcome=\"error\",le=\"";
     CHECK(e.at(error + "5\"}") == 0);
     CHECK(e.at(error + "+Inf\"}") == 1);
 }
@@ -55,9 +56,9 @@ TEST_CASE("open connections and rejections are counted") {
 }
 
 TEST_CASE("whatever the HTTP parser refuses has a reason of its own") {
-    for (const auto fault :
-         {request_fault::bad_request_line, request_fault::bad_header, request_fault::bad_host, request_fault::has_body,
-          request_fault::bad_version, request_fault::too_many_headers, request_fault::head_too_large})
+    for (const auto fault : {request_fault::bad_request_line, request_fault::bad_header,
+                             request_fault::bad_host, request_fault::has_body, request_fault::bad_version,
+                             request_fault::too_many_headers, request_fault::head_too_large})
         CHECK(position_in(rejection_reasons, to_string(fault)) < rejection_reasons.size() - 1);
 }
 

@@ -1,18 +1,16 @@
-#include "runtime/log.hpp"
-
 #include "runtime/json.hpp"
+#include "runtime/log.hpp"
 
 #include <doctest/doctest.h>
 
-#include <fcntl.h>
-#include <poll.h>
-#include <unistd.h>
-
 #include <array>
+#include <fcntl.h>
 #include <limits>
+#include <poll.h>
 #include <string>
 #include <thread>
 #include <type_traits>
+#include <unistd.h>
 #include <vector>
 
 using namespace credlet;
@@ -76,7 +74,8 @@ std::vector<std::string> lines_of(const std::string& text) {
     return lines;
 }
 
-template <class Writes> std::vector<std::string> logged(log_format format, log_level lowest, Writes&& writes) {
+template <class Writes>
+std::vector<std::string> logged(log_format format, log_level lowest, Writes&& writes) {
     pipe_ends p;
     {
         const auto log = make_output_log(p.write_end, lowest, format, 5s);
@@ -141,9 +140,8 @@ TEST_CASE("control characters and line ends cannot forge a line") {
     const std::string nasty = "a\n{\"level\":\"error\"}\r\x1b[31m\x7f\xc2\x9b"
                               "31m\xff \"quoted\"";
     for (const auto format : {log_format::json, log_format::text}) {
-        const auto lines = logged(format, log_level::debug, [&](logger& log) {
-            log.info(nasty, {{"value", nasty}});
-        });
+        const auto lines =
+            logged(format, log_level::debug, [&](logger& log) { log.info(nasty, {{"value", nasty}}); });
         REQUIRE(lines.size() == 1);
         for (const char c : lines[0])
             CHECK(static_cast<unsigned char>(c) >= 0x20);
@@ -156,8 +154,8 @@ TEST_CASE("control characters and line ends cannot forge a line") {
 }
 
 TEST_CASE("a line longer than 8 KiB is cut and stays well-formed") {
-    for (const std::string& filler : {std::string("x"), std::string("\x01"), std::string("\xf0\x9f\x94\x91"),
-                                      std::string("\xc2\x9b")}) {
+    for (const std::string& filler :
+         {std::string("x"), std::string("\x01"), std::string("\xf0\x9f\x94\x91"), std::string("\xc2\x9b")}) {
         std::string huge;
         while (huge.size() < 20000)
             huge += filler;

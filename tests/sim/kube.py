@@ -81,7 +81,7 @@ class Kube:
             async def genuine():
                 await self.log.latency(self.world.kube_latency_ms)
                 try:
-                    return await self._serve(request, route, facts)
+                    return await self._serve(request, route, facts, call)
                 except Status as status:
                     return status.response()
 
@@ -130,10 +130,11 @@ class Kube:
             raise Status(404, "NotFound", "the server could not find the requested resource")
         return route
 
-    async def _serve(self, request, route, facts):
+    async def _serve(self, request, route, facts, call):
         if route["resource"].startswith("/"):
             return self._serve_discovery(request, route)
         user = self._authenticate(request)
+        call["caller"], call["token_id"] = user.name, user.extra["authentication.kubernetes.io/credential-id"][0][4:]
         user = self._impersonate(request, user)
         self._authorize(request, route, user)
         if route["resource"] == "tokenreviews":

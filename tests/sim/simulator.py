@@ -101,9 +101,15 @@ class Simulator:
     def role(self, name, **fields):
         return self.post("/roles", name=name, **fields)["arn"]
 
-    def workload(self, name, ip, namespace="prod", annotations=None, role_fields=None, **pod):
-        """A role, a service account with it, and a pod that runs as it, all of one name."""
+    def workload(self, name, ip, namespace="prod", annotations=None, role_fields=None, sts_fault=None, kube_fault=None,
+                 **pod):
+        """A role, a service account with it, and a pod that runs as it, all of one name. Faults that meet only its
+        calls (STS calls for its role; token requests) are there before the pod is."""
         arn = self.role(name, **{"subjects": f"system:serviceaccount:{namespace}:{name}", **(role_fields or {})})
+        if sts_fault:
+            self.fault("sts", match={"role": arn + "$"}, **sts_fault)
+        if kube_fault:
+            self.fault("kube", match={"resource": "serviceaccounts/token", "name": f"^{name}$"}, **kube_fault)
         self.service_account(namespace, name, role_arn=arn, **(annotations or {}))
         made = self.pod(namespace, f"{name}-pod", service_account=name, ip=ip, **pod)
         return {**made, "role_arn": arn}

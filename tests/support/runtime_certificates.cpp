@@ -19,8 +19,8 @@ void require(bool good) {
 }
 
 std::shared_ptr<EVP_PKEY> make_key(int rsa_bits) {
-    std::shared_ptr<EVP_PKEY> key(rsa_bits > 0 ? EVP_RSA_gen(static_cast<unsigned>(rsa_bits)) : EVP_EC_gen("P-256"),
-                                  &::EVP_PKEY_free);
+    std::shared_ptr<EVP_PKEY> key(
+        rsa_bits > 0 ? EVP_RSA_gen(static_cast<unsigned>(rsa_bits)) : EVP_EC_gen("P-256"), &::EVP_PKEY_free);
     require(key != nullptr);
     return key;
 }
@@ -78,12 +78,14 @@ std::string identity::pem() const {
 
 identity self_signed(const certificate_options& options) { return make(options, nullptr, false); }
 
-authority::authority(const std::string& name) {
+certificate_authority::certificate_authority(const std::string& name) {
     certificate_options options;
     options.common_name = name;
     self_ = make(options, nullptr, true);
 }
 
-identity authority::issue(const certificate_options& options) const { return make(options, &self_, false); }
+identity certificate_authority::issue(const certificate_options& options) const {
+    return make(options, &self_, false);
+}
 
 } // namespace credlet::test

@@ -28,9 +28,9 @@ struct identity {
 
 identity self_signed(const certificate_options& options = {});
 
-class authority {
+class certificate_authority {
 public:
-    explicit authority(const std::string& name = "test authority");
+    explicit certificate_authority(const std::string& name = "test authority");
     [[nodiscard]] identity issue(const certificate_options& options = {}) const;
     [[nodiscard]] std::string pem() const { return self_.pem(); }
 

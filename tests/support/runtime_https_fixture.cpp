@@ -2,18 +2,14 @@
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 
-#include <unistd.h>
-
 #include <fstream>
+#include <unistd.h>
 
 namespace credlet::test {
 namespace {
 
-awaitable<void> keep(awaitable<result<http_response>> operation, std::optional<result<http_response>>& outcome) {
-    outcome.emplace(co_await std::move(operation));
-}
-
-template <class T> awaitable<void> keep_any(awaitable<result<T>> operation, std::optional<result<T>>& outcome) {
+template <class T>
+awaitable<void> keep(awaitable<result<T>> operation, std::optional<result<T>>& outcome) {
     outcome.emplace(co_await std::move(operation));
 }
 
@@ -70,16 +66,24 @@ result<http_response> https_fixture::exchange(http_request request, std::chrono:
     return std::move(*outcome);
 }
 
-std::vector<result<http_response>> https_fixture::exchange_many(std::size_t count, std::chrono::milliseconds limit) {
-    std::vector<std::optional<result<http_response>>> outcomes(count);
-    std::size_t ended = 0;
-    for (auto& outcome : outcomes)
-        asio::co_spawn(loop, keep(client->exchange({}, limit), outcome),
-                       [&ended](const std::exception_ptr&) { ++ended; });
-    run_until([&] { return ended == count; });
+std::shared_ptr<std::optional<result<http_response>>>
+https_fixture::begin_exchange(std::chrono::milliseconds limit) {
+    auto outcome = std::make_shared<std::optional<result<http_response>>>();
+    asio::co_spawn(loop, keep(client->exchange({}, limit), *outcome),
+                   [outcome](const std::exception_ptr&) {});
+    return outcome;
+}
+
+std::vector<result<http_response>> https_fixture::exchange_many(std::size_t count,
+                                                                std::chrono::milliseconds limit) {
+    std::vector<std::shared_ptr<std::optional<result<http_response>>>> outcomes;
+    for (std::size_t i = 0; i < count; ++i)
+        outcomes.push_back(begin_exchange(limit));
     std::vector<result<http_response>> all;
-    for (auto& outcome : outcomes)
-        all.push_back(std::move(outcome.value()));
+    for (const auto& outcome : outcomes) {
+        run_until([&] { return outcome->has_value(); });
+        all.push_back(std::move(outcome->value()));
+    }
     return all;
 }
 
@@ -103,15 +107,16 @@ result<http_response> https_fixture::exchange_cancelled_when(const std::function
     return std::move(outcome.value());
 }
 
-result<std::unique_ptr<http_stream>> https_fixture::open(http_request request, std::chrono::milliseconds limit) {
+result<std::unique_ptr<http_stream>> https_fixture::open(http_request request,
+                                                         std::chrono::milliseconds limit) {
     std::optional<result<std::unique_ptr<http_stream>>> outcome;
-    run(loop, keep_any(client->open(std::move(request), limit), outcome));
+    run(loop, keep(client->open(std::move(request), limit), outcome));
     return std::move(*outcome);
 }
 
 result<std::string> https_fixture::read(http_stream& stream, std::chrono::milliseconds silence) {
     std::optional<result<std::string>> outcome;
-    run(loop, keep_any(stream.read_some(silence), outcome));
+    run(loop, keep(stream.read_some(silence), outcome));
     return std::move(*outcome);
 }
 
@@ -125,8 +130,8 @@ bool https_fixture::run_until(const std::function<bool()>& holds) {
 }
 
 std::string plain_answer(std::string_view body, std::string_view status) {
-    return "HTTP/1.1 " + std::string(status) + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
-           std::string(body);
+    return "HTTP/1.1 " + std::string(status) + "\r\nContent-Length: " + std::to_string(body.size()) +
+           "\r\n\r\n" + std::string(body);
 }
 
 } // namespace credlet::test

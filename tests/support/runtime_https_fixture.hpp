@@ -2,7 +2,6 @@
 // An event loop, an authority and a client, for tests of the HTTPS client against a scripted server.
 
 #include "runtime/https_client.hpp"
-
 #include "tests/support/coroutine.hpp"
 #include "tests/support/manual_clock.hpp"
 #include "tests/support/runtime_certificates.hpp"
@@ -47,16 +46,21 @@ public:
     void start(const tls_server& server) { start(settings_for(server)); }
 
     // Runs one exchange to its end.
-    result<http_response> exchange(http_request request = {}, std::chrono::milliseconds limit = std::chrono::seconds(10));
+    result<http_response> exchange(http_request request = {},
+                                   std::chrono::milliseconds limit = std::chrono::seconds(10));
     // Starts as many at once, and awaits all.
-    std::vector<result<http_response>> exchange_many(std::size_t count,
-                                                     std::chrono::milliseconds limit = std::chrono::seconds(10));
+    std::vector<result<http_response>>
+    exchange_many(std::size_t count, std::chrono::milliseconds limit = std::chrono::seconds(10));
+    // Starts one; what it points to is filled when it ends.
+    std::shared_ptr<std::optional<result<http_response>>>
+    begin_exchange(std::chrono::milliseconds limit = std::chrono::seconds(10));
     // Starts one, cancels it when `when` holds, and awaits its end.
     result<http_response> exchange_cancelled_when(const std::function<bool()>& when);
     // Runs one to its end and takes the stream.
     result<std::unique_ptr<http_stream>> open(http_request request = {},
                                               std::chrono::milliseconds limit = std::chrono::seconds(10));
-    result<std::string> read(http_stream& stream, std::chrono::milliseconds silence = std::chrono::seconds(10));
+    result<std::string> read(http_stream& stream,
+                             std::chrono::milliseconds silence = std::chrono::seconds(10));
     // Lets the loop run until it holds; false if it does not within five seconds.
     bool run_until(const std::function<bool()>& holds);
 
@@ -64,7 +68,7 @@ public:
 
     asio::io_context loop{1};
     manual_clock time;
-    authority trusted;
+    certificate_authority trusted;
     std::filesystem::path directory;
     std::shared_ptr<scripted_resolver> names = std::make_shared<scripted_resolver>();
     std::vector<errc> resolve_failures, connect_failures, tls_failures;
@@ -77,7 +81,8 @@ public:
 std::string plain_answer(std::string_view body, std::string_view status = "200 OK");
 
 // What a result holds instead of a value; errc::internal and "success" if it holds one.
-template <class T> error failure_of(const result<T>& r) {
+template <class T>
+error failure_of(const result<T>& r) {
     return r.has_error() ? r.error() : error{errc::internal, "success"};
 }
 

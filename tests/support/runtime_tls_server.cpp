@@ -4,16 +4,15 @@
 #include <openssl/ssl.h>
 
 #include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <array>
 #include <charconv>
 #include <csignal>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <stdexcept>
+#include <sys/socket.h>
+#include <unistd.h>
 
 namespace credlet::test {
 namespace {
@@ -62,7 +61,10 @@ std::size_t content_length(std::string_view head) {
 } // namespace
 
 tls_peer::tls_peer(tls_server& server, int socket, std::size_t number)
-    : server_(server), socket_(socket), number_(number), session_(::SSL_new(server.context_.get()), &::SSL_free) {
+    : server_(server),
+      socket_(socket),
+      number_(number),
+      session_(::SSL_new(server.context_.get()), &::SSL_free) {
     const int one = 1;
     ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     ::SSL_set_fd(session_.get(), socket);
@@ -103,6 +105,10 @@ bool tls_peer::write(std::string_view bytes) {
     return bytes.empty() || ::SSL_write(session_.get(), bytes.data(), static_cast<int>(bytes.size())) > 0;
 }
 
+void tls_peer::write_plain(std::string_view bytes) {
+    ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+}
+
 void tls_peer::close_notify() { ::SSL_shutdown(session_.get()); }
 
 void tls_peer::reset() {
@@ -120,6 +126,12 @@ void tls_peer::wait_for_close() {
     }
 }
 
+void tls_peer::park() const {
+    pollfd gone{socket_, POLLRDHUP, 0};
+    while (::poll(&gone, 1, -1) != 1) {
+    }
+}
+
 void tls_peer::answer_all(std::string_view answer) {
     if (!shake_hands())
         return;
@@ -130,7 +142,8 @@ void tls_peer::answer_all(std::string_view answer) {
 tls_server::tls_server(const identity& who, script what) : tls_server(who, std::move(what), options{}) {}
 
 tls_server::tls_server(const identity& who, script what, const options& how)
-    : script_(std::move(what)), context_(::SSL_CTX_new(::TLS_server_method()), &::SSL_CTX_free) {
+    : script_(std::move(what)),
+      context_(::SSL_CTX_new(::TLS_server_method()), &::SSL_CTX_free) {
     ::signal(SIGPIPE, SIG_IGN); // OpenSSL writes with write()
     // A bad server is as lax as it can be: what is refused, the client refuses.
     ::SSL_CTX_set_security_level(context_.get(), 0);

@@ -1,6 +1,6 @@
 #pragma once
-// A TLS server on loopback whose every connection follows a script, good or bad: a function on a thread of its own,
-// with blocking calls. Whatever a script waits for ends when the server is destroyed.
+// A TLS server on loopback whose every connection follows a script, good or bad: a function on a thread of
+// its own, with blocking calls. Whatever a script waits for ends when the server is destroyed.
 
 #include "tests/support/runtime_certificates.hpp"
 
@@ -36,9 +36,11 @@ public:
     std::string read_request();
     // False: the client left.
     bool write(std::string_view bytes);
-    void close_notify(); // "nothing follows", as TLS says it
-    void reset();        // ends the connection with RST
-    void wait_for_close(); // reads until the client leaves or the server stops
+    void write_plain(std::string_view bytes); // past TLS
+    void close_notify();                      // "nothing follows", as TLS says it
+    void reset();                             // ends the connection with RST
+    void wait_for_close();                    // reads until the client leaves or the server stops
+    void park() const;                        // until the client leaves or the server stops, without reading
     // Reads requests and gives each the same answer, until the client leaves.
     void answer_all(std::string_view answer);
 

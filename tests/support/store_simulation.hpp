@@ -1,16 +1,18 @@
 #pragma once
-// The credential store in a world of fake time: calls are answered by a function after the time it says, events happen
-// when they are due, and nothing waits.
+// The credential store in a world of fake time: calls are answered by a function after the time it says,
+// events happen when they are due, and nothing waits.
 
 #include "sts/credential_store.hpp"
-
 #include "tests/support/manual_clock.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace credlet::test {
 
@@ -61,7 +63,9 @@ inline sts::failure failing(sts::failure_kind kind, std::string code = "Failed")
 class store_simulation {
 public:
     explicit store_simulation(std::uint64_t seed = 1, sts::store_settings s = {})
-        : settings(s), random(seed), store(s, random) {}
+        : settings(s),
+          random(seed),
+          store(s, random) {}
 
     const sts::store_settings settings;
     manual_clock time;
@@ -140,6 +144,38 @@ private:
     }
 
     std::multimap<boot_time, std::function<void()>> events_;
+};
+
+// STS is in trouble of one kind until it is healthy.
+struct failing_store : store_simulation {
+    explicit failing_store(sts::failure f, std::uint64_t seed = 1)
+        : store_simulation(seed),
+          with(std::move(f)) {
+        answer = [this](const sts::call& c) -> sts::outcome<sts::credentials> {
+            if (!healthy)
+                return with;
+            return issued_for(*c.spec, time);
+        };
+    }
+    sts::failure with;
+    bool healthy = false;
+
+    // Obtains hour-long credentials before the trouble starts.
+    void warm(const sts::credential_spec& spec) {
+        healthy = true;
+        retain(spec);
+        run_for(std::chrono::seconds(1));
+        healthy = false;
+        if (!lookup(spec).usable)
+            throw std::runtime_error("no credentials to begin with");
+        calls.clear();
+    }
+    // Until the first call of a renewal has been answered.
+    void run_until_renewed() {
+        const auto before = calls.size();
+        run_until(now() + std::chrono::hours(1), [&] { return calls.size() > before; });
+        run_for(latency);
+    }
 };
 
 } // namespace credlet::test

@@ -1,0 +1,55 @@
+#include "daemon/audit.hpp"
+
+#include <array>
+#include <cstdio>
+
+namespace credlet::app {
+
+namespace {
+
+std::string_view to_string(sts::call_reason reason) {
+    switch (reason) {
+    case sts::call_reason::demand:
+        return "demand";
+    case sts::call_reason::renewal:
+        return "renewal";
+    case sts::call_reason::prefetch:
+        return "prefetch";
+    }
+    return "demand";
+}
+
+// YYYY-MM-DDTHH:MM:SSZ, as STS writes it.
+std::string utc(wall_time t) {
+    const auto day = std::chrono::floor<std::chrono::days>(t);
+    const std::chrono::year_month_day date(day);
+    const std::chrono::hh_mm_ss time(t - day);
+    std::array<char, 64> text{};
+    std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02dZ", static_cast<int>(date.year()),
+                  static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                  static_cast<int>(time.hours().count()), static_cast<int>(time.minutes().count()),
+                  static_cast<int>(time.seconds().count()));
+    return text.data();
+}
+
+} // namespace
+
+void write_audit_line(logger& log, const sts::credential_spec& spec, const sts::credentials& issued,
+                      sts::call_reason reason, const pod_name_lookup& pod_name) {
+    // With a session for each pod, the pod is part of who got the credentials; else every pod of the account
+    // did.
+    const auto pod = spec.pod_uid.empty() || !pod_name ? std::string() : pod_name(spec.pod_uid);
+    log.info("credentials issued", {{"namespace", spec.namespace_name},
+                                    {"service_account", spec.service_account},
+                                    {"pod", pod},
+                                    {"pod_uid", spec.pod_uid},
+                                    {"role_arn", spec.final_role_arn()},
+                                    {"web_identity_role_arn", spec.role_arn},
+                                    {"role_session_name", issued.session_name},
+                                    {"assumed_role_arn", issued.assumed_role_arn},
+                                    {"access_key_id", issued.access_key_id},
+                                    {"expiration", utc(issued.expiration)},
+                                    {"reason", to_string(reason)}});
+}
+
+} // namespace credlet::app

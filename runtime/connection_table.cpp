@@ -1,0 +1,53 @@
+#include "runtime/connection_table.hpp"
+
+#include <utility>
+
+namespace credlet {
+
+connection_table::admission connection_table::admit(const asio::ip::address& peer) const {
+    const std::size_t held = held_by(peer);
+    if (held >= max_per_peer_)
+        return {verdict::peer_limit};
+    if (all_.size() < max_total_)
+        return {verdict::welcome};
+
+    open_connection* chosen = nullptr;
+    std::size_t chosen_held = held;
+    for (open_connection* candidate : all_) {
+        if (!candidate->is_idle())
+            continue;
+        const std::size_t theirs = *candidate->siblings_;
+        const bool better = chosen == nullptr ? theirs >= chosen_held
+                                              : std::pair(theirs, chosen->deadline()) >
+                                                    std::pair(chosen_held, candidate->deadline());
+        if (better) {
+            chosen = candidate;
+            chosen_held = theirs;
+        }
+    }
+    return chosen == nullptr ? admission{verdict::server_full} : admission{verdict::after_eviction, chosen};
+}
+
+void connection_table::add(open_connection& connection) {
+    connection.place_ = all_.size();
+    all_.push_back(&connection);
+    std::size_t& count = held_[connection.peer()]; // stays where it is until it is erased
+    ++count;
+    connection.siblings_ = &count;
+}
+
+void connection_table::remove(open_connection& connection) {
+    all_.back()->place_ = connection.place_;
+    all_[connection.place_] = all_.back();
+    all_.pop_back();
+    const auto count = held_.find(connection.peer());
+    if (--count->second == 0)
+        held_.erase(count);
+}
+
+std::size_t connection_table::held_by(const asio::ip::address& peer) const {
+    const auto count = held_.find(peer);
+    return count == held_.end() ? 0 : count->second;
+}
+
+} // namespace credlet

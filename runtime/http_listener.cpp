@@ -1,0 +1,222 @@
+#include "runtime/http_listener.hpp"
+
+#include "runtime/http_session.hpp"
+
+#include <boost/asio/ip/v6_only.hpp>
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sstream>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace credlet {
+
+namespace {
+
+using namespace std::chrono_literals;
+using asio::ip::tcp;
+
+// Connections accepted before others have their turn.
+constexpr int accepted_per_turn = 64;
+constexpr auto pause_after_failure = 100ms;
+// Per connection; the kernel doubles them. A head is at most 24 KiB and an answer of ten, so this is plenty,
+// while what callers do not read or finish stays within some hundred KiB each of this process's memory
+// account.
+constexpr int receive_buffer = 32 * 1024;
+constexpr int send_buffer = 64 * 1024;
+
+// One peer, one address: no IPv4-mapped form, no zone.
+asio::ip::address canonical(const asio::ip::address& address) {
+    if (address.is_v4())
+        return address;
+    const auto v6 = address.to_v6();
+    if (v6.is_v4_mapped())
+        return asio::ip::make_address_v4(asio::ip::v4_mapped, v6);
+    return asio::ip::address_v6(v6.to_bytes());
+}
+
+// accept(2) reports what befell a connection while it was queued; the next one may be fine.
+bool concerns_one_connection(int error) {
+    switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case EOPNOTSUPP:
+    case EPERM:
+        return true;
+    default:
+        return false;
+    }
+}
+
+int open_reserve() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+} // namespace
+
+reserve_descriptor::reserve_descriptor() : descriptor_(open_reserve()) {}
+
+reserve_descriptor::~reserve_descriptor() {
+    if (descriptor_ >= 0)
+        ::close(descriptor_);
+}
+
+void reserve_descriptor::turn_away_one(int listening_socket) {
+    if (descriptor_ >= 0)
+        ::close(descriptor_);
+    const int caller = ::accept4(listening_socket, nullptr, nullptr, SOCK_CLOEXEC);
+    if (caller >= 0)
+        ::close(caller);
+    descriptor_ = open_reserve();
+}
+
+result<std::shared_ptr<http_listener>> http_listener::open(std::shared_ptr<http_server_core> core,
+                                                           std::shared_ptr<reserve_descriptor> reserve,
+                                                           const tcp::endpoint& where, std::size_t index) {
+    const auto self = std::make_shared<http_listener>(std::move(core), std::move(reserve), index);
+    if (const auto ec = self->bind(where)) {
+        std::ostringstream message;
+        message << "cannot listen on " << where << ": " << ec.message();
+        return fail(errc::io_failed, message.str());
+    }
+    self->wait();
+    return self;
+}
+
+http_listener::http_listener(std::shared_ptr<http_server_core> core,
+                             std::shared_ptr<reserve_descriptor> reserve, std::size_t index)
+    : core_(std::move(core)),
+      reserve_(std::move(reserve)),
+      acceptor_(core_->loop.get_executor()),
+      pause_(core_->loop.get_executor()),
+      index_(index) {}
+
+// On Linux accepted sockets inherit TCP_NODELAY and the buffer sizes, which saves setting them on each.
+boost::system::error_code http_listener::bind(const tcp::endpoint& where) {
+    boost::system::error_code ec;
+    const auto set = [this, &ec](const auto& option) {
+        if (!ec)
+            acceptor_.set_option(option, ec);
+    };
+    acceptor_.open(where.protocol(), ec);
+    if (!ec && ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC) != 0)
+        ec.assign(errno, boost::system::system_category());
+    set(asio::socket_base::reuse_address(true));
+    if (where.protocol() == tcp::v6())
+        set(asio::ip::v6_only(true));
+    set(tcp::no_delay(true));
+    set(asio::socket_base::receive_buffer_size(receive_buffer));
+    set(asio::socket_base::send_buffer_size(send_buffer));
+    if (!ec)
+        acceptor_.bind(where, ec);
+    if (!ec)
+        acceptor_.listen(core_->limits.backlog, ec);
+    if (!ec)
+        acceptor_.non_blocking(true, ec);
+    if (!ec)
+        endpoint_ = acceptor_.local_endpoint(ec);
+    return ec;
+}
+
+void http_listener::finish() {
+    pause_.cancel();
+    if (acceptor_.is_open()) {
+        for (int i = 0; i < core_->limits.backlog && accept_one() == accepted::one; ++i) {
+        }
+    }
+    close();
+}
+
+void http_listener::close() {
+    pause_.cancel();
+    boost::system::error_code ignored;
+    acceptor_.close(ignored);
+}
+
+void http_listener::wait() {
+    acceptor_.async_wait(
+        asio::socket_base::wait_read,
+        [self = shared_from_this()](const boost::system::error_code&) { self->accept_waiting(); });
+}
+
+void http_listener::accept_waiting() {
+    if (!acceptor_.is_open())
+        return;
+    for (int i = 0; i < accepted_per_turn; ++i) {
+        switch (accept_one()) {
+        case accepted::one:
+            break;
+        case accepted::none_waiting:
+            return wait();
+        case accepted::failed:
+            return pause();
+        }
+    }
+    wait(); // which returns at once if more are queued
+}
+
+http_listener::accepted http_listener::accept_one() {
+    tcp::endpoint peer;
+    auto length = static_cast<socklen_t>(peer.capacity());
+    const int descriptor = ::accept4(acceptor_.native_handle(), peer.data(), &length, SOCK_CLOEXEC);
+    if (descriptor >= 0) {
+        peer.resize(length);
+        admit(descriptor, peer);
+        return accepted::one;
+    }
+    const int error = errno;
+    if (error == EAGAIN || error == EWOULDBLOCK)
+        return accepted::none_waiting;
+    if (concerns_one_connection(error))
+        return accepted::one;
+    core_->count_rejected("accept_failed");
+    if (error == EMFILE || error == ENFILE)
+        reserve_->turn_away_one(acceptor_.native_handle());
+    return accepted::failed;
+}
+
+void http_listener::admit(int descriptor, const tcp::endpoint& peer) {
+    loop_socket socket(core_->loop.get_executor());
+    boost::system::error_code ec;
+    socket.assign(peer.protocol(), descriptor, ec);
+    if (ec)
+        ::close(descriptor);
+    else
+        socket.non_blocking(true, ec);
+    if (ec)
+        return core_->count_rejected("accept_failed");
+
+    connection_info info{canonical(peer.address()), peer.port(), endpoint_, index_};
+    const auto admission = core_->connections.admit(info.peer);
+    switch (admission.what) {
+    case connection_table::verdict::welcome:
+        break;
+    case connection_table::verdict::after_eviction:
+        core_->count_rejected("evicted");
+        admission.gives_way->cut();
+        break;
+    case connection_table::verdict::peer_limit:
+        return core_->count_rejected("peer_limit");
+    case connection_table::verdict::server_full:
+        return core_->count_rejected("server_full");
+    }
+    if (endpoint_.address().is_unspecified()) {
+        info.local = socket.local_endpoint(ec);
+        if (ec)
+            return; // it has gone already
+    }
+    http_session::start(core_, std::move(socket), std::move(info));
+}
+
+void http_listener::pause() {
+    pause_.expires_after(pause_after_failure);
+    pause_.async_wait(
+        [self = shared_from_this()](const boost::system::error_code&) { self->accept_waiting(); });
+}
+
+} // namespace credlet

@@ -1,0 +1,95 @@
+#include "runtime/http_server.hpp"
+
+#include "runtime/http_listener.hpp"
+#include "runtime/http_server_core.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+
+namespace credlet {
+
+namespace {
+
+// Keeps the core while coroutines of it are still ending.
+awaitable<void> outlive_answers(std::shared_ptr<http_server_core> core) { co_await core->answers.drained(); }
+
+class asio_http_server final : public http_server {
+public:
+    asio_http_server(asio::io_context& loop, const clock& time, request_handler& handler,
+                     const http_server_limits& limits, http_server_events events)
+        : core_(std::make_shared<http_server_core>(loop, time, handler, limits, std::move(events))),
+          reserve_(std::make_shared<reserve_descriptor>()) {}
+    asio_http_server(const asio_http_server&) = delete;
+    asio_http_server& operator=(const asio_http_server&) = delete;
+
+    ~asio_http_server() override {
+        for (const auto& listener : listeners_)
+            listener->close();
+        core_->cut_all();
+        if (core_->answers.size() > 0)
+            asio::co_spawn(core_->loop, outlive_answers(core_), asio::detached);
+    }
+
+    result<std::size_t> listen(const asio::ip::tcp::endpoint& where) override {
+        auto opened = http_listener::open(core_, reserve_, where, listeners_.size());
+        if (opened.has_error())
+            return opened.error();
+        listeners_.push_back(std::move(*opened));
+        return listeners_.size() - 1;
+    }
+
+    [[nodiscard]] std::vector<asio::ip::tcp::endpoint> endpoints() const override {
+        std::vector<asio::ip::tcp::endpoint> all;
+        for (const auto& listener : listeners_)
+            all.push_back(listener->endpoint());
+        return all;
+    }
+
+    [[nodiscard]] std::size_t connections() const override { return core_->connections.size(); }
+
+    void close_peer(const asio::ip::address& peer) override { core_->close_peer(peer); }
+
+    awaitable<std::size_t> drain(std::chrono::milliseconds grace) override {
+        core_->start_draining();
+        for (const auto& listener : listeners_)
+            listener->finish();
+        co_await core_->emptied(grace);
+        const std::size_t owed = core_->cut_all();
+        co_await core_->answers.drained();
+        co_return owed;
+    }
+
+private:
+    std::shared_ptr<http_server_core> core_;
+    std::shared_ptr<reserve_descriptor> reserve_;
+    std::vector<std::shared_ptr<http_listener>> listeners_;
+};
+
+std::string_view moved(std::string_view view, std::string_view from, std::string_view to) {
+    if (view.empty())
+        return {};
+    return to.substr(static_cast<std::size_t>(view.data() - from.data()), view.size());
+}
+
+} // namespace
+
+owned_request::owned_request(const request_head& original)
+    : bytes(std::string_view(original.method.data(), original.size)),
+      head(original) {
+    const std::string_view from(original.method.data(), original.size);
+    const auto to = bytes.reveal();
+    for (auto* view : {&head.method, &head.target, &head.path, &head.query, &head.host})
+        *view = moved(*view, from, to);
+    for (std::size_t i = 0; i < head.header_count; ++i) {
+        auto& header = head.storage[i];
+        header = {moved(header.name, from, to), moved(header.value, from, to)};
+    }
+}
+
+std::unique_ptr<http_server> make_http_server(asio::io_context& loop, const clock& time,
+                                              request_handler& handler, http_server_limits limits,
+                                              http_server_events events) {
+    return std::make_unique<asio_http_server>(loop, time, handler, limits, std::move(events));
+}
+
+} // namespace credlet

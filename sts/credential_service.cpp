@@ -1,0 +1,350 @@
+#include "sts/credential_service.hpp"
+
+#include "sts/expiry_board.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+namespace credlet::sts {
+
+namespace {
+
+using std::chrono::nanoseconds;
+using namespace std::chrono_literals;
+
+// A failure that goes on is one line in this time per role; a denial, which somebody has to mend, is rarer
+// still.
+constexpr nanoseconds log_interval = 10s;
+constexpr nanoseconds denial_log_interval = 60s;
+
+// The timer runs on a clock that stands still while the machine sleeps; the store's does not.
+constexpr nanoseconds longest_sleep = 1min;
+// While the allowed rate recovers, its gauge follows at least this often.
+constexpr nanoseconds gauge_interval = 1s;
+
+constexpr std::chrono::seconds role_chaining_limit =
+    3600s; // API_AssumeRole: role chaining is at most one hour
+
+failure failed_as(failure_kind kind, std::string code, std::string message) {
+    failure f;
+    f.kind = kind;
+    f.code = std::move(code);
+    f.message = std::move(message);
+    return f;
+}
+
+// "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+bool exceeds_max_session_duration(const failure& f) {
+    return f.code == "ValidationError" && f.message.find("MaxSessionDuration") != std::string::npos;
+}
+
+bool is_denial(failure_kind kind) {
+    return kind == failure_kind::denied || kind == failure_kind::misconfigured ||
+           kind == failure_kind::unusable;
+}
+
+metrics::trigger trigger_of(call_reason r) {
+    switch (r) {
+    case call_reason::demand:
+        return metrics::trigger::demand;
+    case call_reason::renewal:
+        return metrics::trigger::renewal;
+    case call_reason::prefetch:
+        break;
+    }
+    return metrics::trigger::prefetch;
+}
+
+// What a call leaves behind besides its result.
+struct attempt_notes {
+    std::string token_source;
+    bool duration_refused = false;
+};
+
+} // namespace
+
+struct credential_service::impl {
+    impl(credential_service& o, asio::any_io_executor ex, task_group& t, const clock& c,
+         random_source& random, client& cl, web_identity_tokens& tok, metrics::sts_metrics& m, logger& l,
+         settings s)
+        : owner(o),
+          tasks(t),
+          time(c),
+          sts(cl),
+          tokens(tok),
+          metrics(m),
+          log(l),
+          config(s),
+          store(s.store, random),
+          wake(std::move(ex)),
+          board(m) {}
+
+    credential_service& owner;
+    task_group& tasks;
+    const clock& time;
+    client& sts;
+    web_identity_tokens& tokens;
+    metrics::sts_metrics& metrics;
+    logger& log;
+    const settings config;
+
+    credential_store store;
+    asio::steady_timer wake;
+    bool woken = false;
+    bool stopped = false;
+
+    expiry_board board;
+    log_sampler failures_logged{log_interval}, denials_logged{denial_log_interval};
+    std::map<credential_key, last_call> last_calls;
+    std::set<credential_key> short_duration_only; // the role's MaxSessionDuration is below what was asked for
+
+    awaitable<void> run();
+    void pump();
+    void announce(const std::vector<credential_key>& changed);
+    [[nodiscard]] nanoseconds until_next() const;
+    void kick() {
+        woken = true;
+        wake.cancel();
+    }
+
+    awaitable<void> carry_out(call c);
+    awaitable<outcome<credentials>> attempt_in_time(const call& c, attempt_notes& notes);
+    awaitable<outcome<credentials>> attempt(const call& c, attempt_notes& notes);
+    awaitable<outcome<credentials>> obtain(const call& c, attempt_notes& notes);
+    awaitable<outcome<credentials>> obtain_chained(const credential_spec& spec, secret_string jwt);
+    void settle(const call& c, const attempt_notes& notes, boot_time started, outcome<credentials> result);
+    void remember_short_duration(const call& c);
+    void log_failure(const call& c, const failure& f);
+};
+
+credential_service::credential_service(asio::any_io_executor executor, task_group& tasks, const clock& time,
+                                       random_source& random, client& sts, web_identity_tokens& tokens,
+                                       metrics::sts_metrics& metrics, logger& log, settings s)
+    : impl_(std::make_unique<impl>(*this, std::move(executor), tasks, time, random, sts, tokens, metrics, log,
+                                   s)) {
+    tasks.spawn(impl_->run());
+}
+
+credential_service::~credential_service() = default;
+
+void credential_service::retain(const credential_spec& spec, nanoseconds prefetch_delay) {
+    impl_->store.retain(spec, impl_->time.now(), prefetch_delay);
+    impl_->kick();
+}
+
+void credential_service::release(const credential_key& key) {
+    impl_->store.release(key, impl_->time.now());
+    impl_->kick();
+}
+
+void credential_service::demand(const credential_key& key, std::chrono::milliseconds patience) {
+    const auto now = impl_->time.now();
+    impl_->store.demand(key, now, now + patience);
+    impl_->kick();
+}
+
+lookup_result credential_service::lookup(const credential_key& key) const {
+    return impl_->store.lookup(key, impl_->time.now());
+}
+
+std::optional<credential_service::last_call> credential_service::history(const credential_key& key) const {
+    const auto found = impl_->last_calls.find(key);
+    return found == impl_->last_calls.end() ? std::nullopt : std::optional(found->second);
+}
+
+void credential_service::stop() {
+    impl_->stopped = true;
+    impl_->kick();
+}
+
+// The one place that acts on what the store decides: woken by the clock, by requests and by finished calls.
+awaitable<void> credential_service::impl::run() {
+    while (!stopped) {
+        woken = false;
+        pump();
+        if (woken)
+            continue; // somebody who was told of a change has asked for something already
+        wake.expires_after(std::chrono::ceil<asio::steady_timer::duration>(until_next()));
+        co_await wake.async_wait(as_result);
+        const auto state = co_await asio::this_coro::cancellation_state;
+        if (state.cancelled() != asio::cancellation_type::none)
+            co_return;
+    }
+}
+
+nanoseconds credential_service::impl::until_next() const {
+    const auto now = time.now();
+    const auto next = store.next_due(now);
+    auto sleep = next ? std::min(*next - now, longest_sleep) : nanoseconds::max() / 2;
+    if (store.allowed_rate(now) < config.store.calls_per_second)
+        sleep = std::min(sleep, gauge_interval);
+    return sleep;
+}
+
+void credential_service::impl::pump() {
+    const auto now = time.now();
+    for (auto& c : store.due(now))
+        tasks.spawn(carry_out(std::move(c)));
+    metrics.allowed_rate(store.allowed_rate(now));
+    const auto changed = store.take_changed();
+    if (!changed.empty())
+        announce(changed);
+}
+
+void credential_service::impl::announce(const std::vector<credential_key>& changed) {
+    const auto now = time.now();
+    for (const auto& key : changed) {
+        const auto known = store.lookup(key, now);
+        if (known.state == entry_state::absent) {
+            last_calls.erase(key);
+            short_duration_only.erase(key);
+        }
+        if (!known.usable)
+            board.remove(key);
+    }
+    const auto counts = store.count(now);
+    metrics.credentials(metrics::credential_state::fresh, counts.fresh);
+    metrics.credentials(metrics::credential_state::renewing, counts.renewing);
+    metrics.credentials(metrics::credential_state::stale, counts.stale);
+    metrics.credentials(metrics::credential_state::failed, counts.failed);
+    if (owner.on_change)
+        owner.on_change(changed);
+}
+
+awaitable<void> credential_service::impl::carry_out(call c) {
+    const auto started = time.now();
+    attempt_notes notes;
+    // However this ends, the store hears of it: a call that is never finished would block its key for ever.
+    auto result =
+        outcome<credentials>(failed_as(failure_kind::cancelled, "Cancelled", "credlet is stopping"));
+    try {
+        result = co_await attempt_in_time(c, notes);
+    } catch (const std::exception& e) {
+        if (!tasks.cancelled())
+            result = failed_as(failure_kind::transient, "InternalError", e.what());
+    }
+    settle(c, notes, started, std::move(result));
+}
+
+// One deadline over everything a call does.
+awaitable<outcome<credentials>> credential_service::impl::attempt_in_time(const call& c,
+                                                                          attempt_notes& notes) {
+    using namespace asio::experimental::awaitable_operators;
+    asio::steady_timer deadline(co_await asio::this_coro::executor, config.call_timeout);
+    auto winner = co_await (attempt(c, notes) || deadline.async_wait(as_result));
+    if (winner.index() == 0)
+        co_return std::get<0>(std::move(winner));
+    const auto state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none)
+        co_return failed_as(failure_kind::cancelled, "Cancelled", "credlet is stopping");
+    auto f = failed_as(failure_kind::transient, "Timeout",
+                       "no credentials within " + std::to_string(config.call_timeout.count()) +
+                           " ms; check the way to STS and to the token source");
+    f.transport = errc::timed_out;
+    co_return f;
+}
+
+// Reports by value alone: an exception would surface only when the deadline has passed.
+awaitable<outcome<credentials>> credential_service::impl::attempt(const call& c, attempt_notes& notes) {
+    auto result =
+        outcome<credentials>(failed_as(failure_kind::cancelled, "Cancelled", "the call was cancelled"));
+    try {
+        result = co_await obtain(c, notes);
+    } catch (const boost::system::system_error& e) {
+        if (e.code() != asio::error::operation_aborted)
+            result = failed_as(failure_kind::transient, "InternalError", e.what());
+    } catch (const std::exception& e) {
+        result = failed_as(failure_kind::transient, "InternalError", e.what());
+    }
+    co_return result;
+}
+
+awaitable<outcome<credentials>> credential_service::impl::obtain(const call& c, attempt_notes& notes) {
+    auto token = co_await tokens.obtain(c.spec, c.fresh_token);
+    if (token.has_error())
+        co_return std::move(token).error();
+    notes.token_source = token->source;
+    if (!c.spec->target_role_arn.empty())
+        co_return co_await obtain_chained(*c.spec, std::move(token->jwt));
+
+    const auto wanted = short_duration_only.contains(c.key) ? default_duration : c.spec->duration;
+    if (wanted <= default_duration)
+        co_return co_await sts.assume_role_with_web_identity(*c.spec, wanted, std::move(token->jwt));
+
+    auto answer = co_await sts.assume_role_with_web_identity(*c.spec, wanted, token->jwt.copy());
+    if (answer.has_value() || !exceeds_max_session_duration(answer.error()))
+        co_return answer;
+    notes.duration_refused = true;
+    co_return co_await sts.assume_role_with_web_identity(*c.spec, default_duration, std::move(token->jwt));
+}
+
+awaitable<outcome<credentials>> credential_service::impl::obtain_chained(const credential_spec& spec,
+                                                                         secret_string jwt) {
+    const auto first = co_await sts.assume_role_with_web_identity(spec, default_duration, std::move(jwt));
+    if (first.has_error())
+        co_return first.error();
+    co_return co_await sts.assume_role(spec, std::min(spec.duration, role_chaining_limit), *first);
+}
+
+void credential_service::impl::settle(const call& c, const attempt_notes& notes, boot_time started,
+                                      outcome<credentials> result) {
+    const auto now = time.now();
+    if (result.has_value() && owner.on_issued)
+        owner.on_issued(*c.spec, *result, c.reason);
+    auto problem = result.has_error() ? std::optional(result.error()) : std::nullopt;
+    store.finish(c.id, std::move(result), now);
+
+    const auto known = store.lookup(c.key, now);
+    if (known.state != entry_state::absent) {
+        if (!problem)
+            problem = known.problem; // what STS issued may be no good
+        last_calls.insert_or_assign(c.key, last_call{time.wall(), c.reason, problem, notes.token_source});
+        if (notes.duration_refused)
+            remember_short_duration(c);
+    }
+    if (known.usable)
+        board.set(c.key, *c.spec, known.usable->expiration);
+    metrics.refresh(trigger_of(c.reason), problem ? to_string(problem->kind) : "ok", now - started);
+    if (problem)
+        log_failure(c, *problem);
+    kick();
+}
+
+void credential_service::impl::remember_short_duration(const call& c) {
+    if (!short_duration_only.insert(c.key).second)
+        return;
+    log.warn(
+        "the role allows no session as long as asked for; using 3600 s. Raise the role's maximum session "
+        "duration or lower the session-duration annotation",
+        {{"namespace", c.spec->namespace_name},
+         {"service_account", c.spec->service_account},
+         {"role", c.spec->role_arn},
+         {"duration_seconds", c.spec->duration.count()}});
+}
+
+void credential_service::impl::log_failure(const call& c, const failure& f) {
+    if (f.kind == failure_kind::cancelled)
+        return;
+    const auto& spec = *c.spec;
+    const auto kind = to_string(f.kind);
+    std::string key = spec.namespace_name + '/' + spec.service_account + '/' + spec.final_role_arn() + '/';
+    key += kind;
+    auto& sampler = is_denial(f.kind) ? denials_logged : failures_logged;
+    const auto verdict = sampler.admit(key, time.now().time_since_epoch());
+    if (!verdict.write)
+        return;
+    log.warn("no credentials from STS", {{"namespace", spec.namespace_name},
+                                         {"service_account", spec.service_account},
+                                         {"role", spec.final_role_arn()},
+                                         {"trigger", metrics::to_string(trigger_of(c.reason))},
+                                         {"kind", kind},
+                                         {"code", f.code},
+                                         {"error", f.message},
+                                         {"request_id", f.request_id},
+                                         {"http_status", f.http_status},
+                                         {"suppressed", verdict.suppressed}});
+}
+
+} // namespace credlet::sts

@@ -1,0 +1,245 @@
+"""STS misbehaves; what pods see of it. Never 200 with what is not good, and back to normal soon after."""
+
+import concurrent.futures
+import time
+
+import pytest
+from conftest import served
+from daemon import genuine
+from simulator import wait_until
+
+BAD_CERTIFICATES = ("expired", "not_yet_valid", "wrong_name", "unknown_ca", "self_signed", "client_only", "tls11",
+                    "plaintext", "garbage", "mute")
+
+
+def role_name(pod):
+    return pod["role_arn"].rsplit("/", 1)[1]
+
+
+def quick(credlet, pod):
+    """By way of IMDS, which answers within a second whatever happens."""
+    return credlet.imds_credentials(pod["ip"], role_name(pod))
+
+
+def recovers(world, credlet, pod, seconds=5):
+    """Genuine credentials within so many seconds."""
+    started = time.monotonic()
+    answer = wait_until(lambda: served(credlet.credentials(pod["ip"])), seconds, "recovery", 0.05)
+    assert time.monotonic() - started <= seconds + 0.5
+    return genuine(world, answer, pod)
+
+
+def in_parallel(action, things):
+    with concurrent.futures.ThreadPoolExecutor(len(things)) as pool:
+        return list(pool.map(action, things))
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_F1_a_burst_of_server_errors(world, credlet, new_pod, warm_pod, status):
+    warm, mark = warm_pod(), world.mark()
+    fault = world.fault("sts", "status", status=status, match={"operation": "AssumeRole"})
+    cold = new_pod()
+    assert quick(credlet, cold).status == 503
+    assert credlet.credentials(warm["ip"]).json["AccessKeyId"] == warm["access_key_id"]
+    assert 1 <= len(world.calls("sts", mark, role=cold["role_arn"])) <= 4
+    world.clear(fault)
+    recovers(world, credlet, cold)
+
+
+def test_F2_throttling_slows_the_daemon_down_and_everybody_is_served(start_world, start_credlet):
+    world = start_world()
+    daemon = start_credlet(world)
+    world.fault("sts", "throttle", rate=10, burst=10)
+    pods = world.post("/bulk", service_accounts=40, pods=40, first_address="127.60.0.1")["pods"]
+    started = time.monotonic()
+
+    def persist(pod):
+        return wait_until(lambda: served(daemon.credentials(pod["ip"])), 40, "being served", 0.5)
+    for pod, answer in zip(pods, in_parallel(persist, pods)):
+        genuine(world, answer, pod)
+    calls = world.calls("sts")
+    assert sum(call["result"] == "ok" for call in calls) == 40
+    assert len(calls) <= 120, f"{len(calls)} calls for 40 roles"
+    assert daemon.metric("sts_allowed_rate") < 20 and time.monotonic() - started < 40
+    assert daemon.metric("sts_requests_total", result="Throttling") == sum(c["result"] == "Throttling" for c in calls)
+
+
+def test_F3_accepted_and_never_answered(world, credlet, new_pod, warm_pod):
+    warm = warm_pod()
+    fault = world.fault("sts", "hang", match={"operation": "AssumeRole"})
+    cold = new_pod()
+    started = time.monotonic()
+    assert quick(credlet, cold).status == 503 and time.monotonic() - started < 1.2
+    assert credlet.credentials(warm["ip"]).status == 200
+    world.clear(fault)
+    recovers(world, credlet, cold)
+
+
+def test_F4_slow_but_working(world, credlet, new_pod):
+    mark = world.mark()
+    patient, hasty = (new_pod(sts_fault={"kind": "delay", "ms": 2000}) for _ in range(2))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        held = pool.submit(credlet.credentials, patient["ip"])
+        assert quick(credlet, hasty).status == 503
+        wait_until(lambda: quick(credlet, hasty).status == 200, 3)
+        assert len(world.calls("sts", mark, role=hasty["role_arn"])) == 1  # the call went on without its caller
+        genuine(world, held.result(), patient)
+
+
+def test_F5_connections_reset_anywhere_in_the_answer(world, credlet, new_pod):
+    offsets = (None, 0, 1, 9, 40, 150, 300, 500, 800, 1000, 1200)
+    pods = [new_pod(sts_fault={"kind": "reset", "count": 1, **({} if offset is None else {"bytes": offset})})
+            for offset in offsets]
+    for pod, answer in zip(pods, in_parallel(lambda pod: credlet.credentials(pod["ip"]), pods)):
+        genuine(world, answer, pod)
+
+
+def test_F6_truncated_answers_are_never_parsed(world, credlet, new_pod):
+    offsets = (0, 1, 12, 80, 200, 400, 700, 1000, 1300, -200, -30, -2, -1)
+    pods = [new_pod(sts_fault={"kind": "truncate", "count": 1, "bytes": offset}) for offset in offsets]
+    for pod, answer in zip(pods, in_parallel(lambda pod: credlet.credentials(pod["ip"]), pods)):
+        genuine(world, answer, pod)
+        assert len([c for c in world.calls("sts", role=pod["role_arn"])]) >= 2  # it was asked again
+
+
+GARBAGE = ("", " ", "<html><body>Please log in</body></html>", "{}", "{\"AssumeRoleWithWebIdentityResponse\":{}}", "null",
+           "<", "<?xml version='1.0'?>", "<a><b></a></b>", "\x00\x01\x02", "<AssumeRoleWithWebIdentityResponse/>",
+           "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>",
+           "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId></AccessKeyId>"
+           "<SecretAccessKey></SecretAccessKey><SessionToken></SessionToken><Expiration></Expiration></Credentials>"
+           "</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>")
+
+
+def test_F7_garbage_with_status_200(world, credlet, new_pod, warm_pod):
+    warm = warm_pod()
+    pods = [new_pod(sts_fault={"kind": "garbage", "body": body}) for body in GARBAGE]
+    for body, answer in zip(GARBAGE, in_parallel(lambda pod: quick(credlet, pod), pods)):
+        assert answer.status == 503 or "AccessKeyId" not in answer.json, (body, answer)
+    assert credlet.credentials(warm["ip"]).json["AccessKeyId"] == warm["access_key_id"]
+    world.clear()
+    in_parallel(lambda pod: recovers(world, credlet, pod, 8), pods)
+
+
+def test_F8_huge_and_dripping_answers_are_cut_off(world, credlet, new_pod):
+    before = credlet.memory()
+    pods = [new_pod(sts_fault=fault) for fault in ({"kind": "huge"}, {"kind": "huge", "content_length": True},
+                                                   {"kind": "drip", "bytes_per_second": 20})]
+    for answer in in_parallel(lambda pod: quick(credlet, pod), pods):
+        assert answer.status == 503
+    assert credlet.memory() - before < 2 << 20
+    wait_until(lambda: world.stats()["sts"]["in_flight"] <= 1, 5, "cutting them off")
+    world.clear()
+    for pod in pods:
+        recovers(world, credlet, pod)
+
+
+@pytest.mark.parametrize("certificate", BAD_CERTIFICATES)
+def test_F9_T32_bad_certificates_get_no_byte_of_a_token(world, credlet, new_pod, warm_pod, certificate):
+    warm, mark = warm_pod(), world.mark()
+    world.post("/tls", target="sts", certificate=certificate)
+    cold = new_pod()
+    assert quick(credlet, cold).status == 503
+    assert credlet.credentials(warm["ip"]).json["AccessKeyId"] == warm["access_key_id"]
+    heard = world.stats()["sts"]["heard"]
+    assert not world.calls("sts", mark) and "WebIdentityToken" not in heard and "eyJ" not in heard
+    world.post("/tls", target="sts", certificate="good")
+    recovers(world, credlet, cold)
+
+
+def test_F9_a_bad_certificate_is_named_in_log_and_metrics(world, credlet, new_pod):
+    before = credlet.metric("sts_requests_total", operation="AssumeRoleWithWebIdentity", result="tls")
+    world.post("/tls", target="sts", certificate="expired")
+    assert quick(credlet, new_pod()).status == 503
+    assert credlet.metric("sts_requests_total", operation="AssumeRoleWithWebIdentity", result="tls") > before
+    wait_until(lambda: any("certificate" in str(entry) for entry in credlet.logs), 2)
+
+
+@pytest.mark.parametrize("offset, usable", [(-3600, False), (-1, False), (30, False), (300, True)])
+def test_F10_expired_and_short_lived_credentials(world, credlet, new_pod, offset, usable):
+    pod = new_pod(sts_fault={"kind": "expiry", "offset": offset})
+    if usable:
+        genuine(world, credlet.credentials(pod["ip"]), pod)
+        mark = world.mark()
+        for _ in range(20):
+            assert credlet.credentials(pod["ip"]).status == 200
+        assert len(world.calls("sts", mark, role=pod["role_arn"])) <= 1  # not once for every request
+    else:
+        assert quick(credlet, pod).status == 503
+        world.clear()
+        recovers(world, credlet, pod, 31)
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+def test_F11_lifetimes_go_by_the_clock_of_sts(world, credlet, new_pod, hours):
+    world.settings(sts_clock_offset=hours * 3600)
+    pod = new_pod()
+    issued = genuine(world, credlet.credentials(pod["ip"]), pod)
+    assert credlet.credentials(pod["ip"]).json["AccessKeyId"] == issued["access_key_id"]
+    assert abs(abs(credlet.metric("clock_skew_seconds")) - 7200) < 10
+
+
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "InvalidIdentityToken"])
+def test_F12_a_rejected_token_is_replaced_once(world, credlet, new_pod, code):
+    mark = world.mark()
+    lucky = new_pod(sts_fault={"kind": "error", "code": code, "message": "rejected", "count": 1})
+    unlucky = new_pod(sts_fault={"kind": "error", "code": code, "message": "rejected"})
+    genuine(world, credlet.credentials(lucky["ip"]), lucky)
+    assert len(world.calls("kube", mark, resource="serviceaccounts/token", name=lucky["service_account"])) == 2
+    answer = credlet.credentials(unlucky["ip"])
+    assert answer.status == 403 and answer.code == code
+    again = world.mark()
+    assert credlet.credentials(unlucky["ip"]).status == 403
+    assert not world.calls("sts", again, role=unlucky["role_arn"])  # negative cache
+    assert len(world.calls("sts", mark, role=unlucky["role_arn"])) == 2
+
+
+def test_F12_a_key_that_sts_could_not_fetch_is_a_passing_trouble(world, credlet, new_pod):
+    pod = new_pod(sts_fault={"kind": "error", "code": "InvalidIdentityToken", "count": 2, "message":
+                             "Couldn't retrieve verification key from your identity provider, please reference "
+                             "AssumeRoleWithWebIdentity documentation for requirements"})
+    recovers(world, credlet, pod, 6)
+
+
+def test_F13_idp_communication_error_is_retried(world, credlet, new_pod):
+    pod = new_pod(sts_fault={"kind": "error", "code": "IDPCommunicationError", "count": 2})
+    recovers(world, credlet, pod, 6)
+
+
+def test_F14_access_denied_until_the_policy_is_mended(world, credlet, new_pod, warm_pod):
+    warm = warm_pod()
+    mark = world.mark()
+    pod = new_pod(role_fields={"subjects": "system:serviceaccount:prod:other"})
+    for _ in range(5):
+        answer = credlet.credentials(pod["ip"])
+        assert answer.status == 403 and answer.code == "AccessDenied"
+    assert len(world.calls("sts", mark, role=pod["role_arn"])) == 1
+    world.role(role_name(pod), subjects=f"system:serviceaccount:prod:{pod['service_account']}")
+    recovers(world, credlet, pod, 10)
+    world.role(role_name(warm), subjects="system:serviceaccount:prod:other")
+    assert credlet.credentials(warm["ip"]).json["AccessKeyId"] == warm["access_key_id"]
+
+
+def test_F15_a_disabled_region_is_a_mistake_of_the_daemons_configuration(world, credlet, new_pod):
+    pod = new_pod(sts_fault={"kind": "error", "code": "RegionDisabledException",
+                             "message": "STS is not activated in this region for account:123456789012."})
+    assert quick(credlet, pod).status in (200, 503)
+    answer = credlet.credentials(pod["ip"])
+    assert answer.status == 503
+    wait_until(lambda: any("RegionDisabled" in str(entry) for entry in credlet.logs), 2)
+
+
+def test_F37_credentials_are_served_until_a_minute_before_they_expire(world, credlet, new_pod):
+    pod = new_pod(sts_fault={"kind": "expiry", "offset": 66})
+    first = genuine(world, credlet.credentials(pod["ip"]), pod)
+    world.fault("sts", "status", status=503, match={"role": pod["role_arn"] + "$"})
+    blank = None
+    while blank is None:
+        answer = quick(credlet, pod)
+        left = first["expires"] - time.time()
+        if answer.status == 200:
+            assert answer.json["AccessKeyId"] == first["access_key_id"] and left > 59
+        else:
+            assert answer.status == 503 and left < 62
+            blank = left
+    world.clear()
+    recovers(world, credlet, pod)

@@ -1,0 +1,73 @@
+"""STS and the Kubernetes API are both gone for a minute: pods that run notice nothing. In the same minute, in worlds of
+their own: a watch that falls silent, and the daemon's own token being replaced without anybody refusing the old one."""
+
+import base64
+import json
+import time
+
+import pytest
+from conftest import served
+from daemon import genuine
+from simulator import wait_until
+
+MINUTE = 62
+
+
+@pytest.fixture
+def pods(new_pod):
+    def make(world, daemon, count):
+        made = [new_pod(in_world=world) for _ in range(count)]
+        for pod in made:
+            genuine(world, wait_until(lambda ip=pod["ip"]: served(daemon.credentials(ip))), pod)
+        return made
+    return make
+
+
+def test_F20_F26_F29_F52_an_hour_is_long_but_a_minute_shows(start_world, start_credlet, pods, new_pod):
+    dark, silent, rotated = start_world(), start_world(), start_world()
+    daemons = {id(w): start_credlet(w) for w in (dark, silent, rotated)}
+    in_dark = pods(dark, daemons[id(dark)], 20)
+    in_silent = pods(silent, daemons[id(silent)], 2)
+    pods(rotated, daemons[id(rotated)], 1)
+
+    for target in ("sts", "kube"):
+        dark.post("/listen", target=target, up=False)
+    wait_until(lambda: silent.stats()["kube"]["open_watches"]["pods"], 5)
+    silent.fault("kube", "silent_watch", match={"verb": "watch"}, duration=20)
+    gone = in_silent[0]
+    silent.delete_pod(gone["namespace"], gone["name"])
+    rotated.post("/token-file", mode="fresh")
+    new_token = json.loads(base64.urlsafe_b64decode(rotated.daemon_token().split(".")[1] + "=="))["jti"]
+
+    began = time.monotonic()
+    answers = {pod["ip"]: 0 for pod in in_dark}
+    detected = None
+    while (passed := time.monotonic() - began) < MINUTE:
+        for pod in in_dark:
+            answer = daemons[id(dark)].credentials(pod["ip"])
+            assert answer.status == 200, f"after {passed:.0f} s: {answer}"
+            assert answer.json["RoleArn"] == pod["role_arn"]
+            answers[pod["ip"]] += 1
+        assert daemons[id(dark)].admin("/healthz").status == 200
+        if detected is None and daemons[id(silent)].credentials(gone["ip"], timeout=15).status == 403:
+            detected = time.monotonic() - began
+            moved_in = new_pod(in_world=silent)
+            genuine(silent, daemons[id(silent)].credentials(moved_in["ip"]), moved_in)
+        time.sleep(0.25)
+    assert min(answers.values()) >= 60
+    assert detected is not None and detected <= 60, "the silent watch was not noticed"
+    assert daemons[id(silent)].metric("watch_restarts_total", reason="idle") >= 1
+
+    # The new token of the daemon's own is in use within the minute, although nothing was wrong with the old one.
+    newcomer, mark = new_pod(in_world=rotated), rotated.mark()
+    genuine(rotated, daemons[id(rotated)].credentials(newcomer["ip"]), newcomer)
+    requests = rotated.calls("kube", mark, resource="serviceaccounts/token", code=201)
+    assert [call["token_id"] for call in requests] == [new_token]
+
+    # And when they are back, so is everything, new pods included.
+    for target in ("sts", "kube"):
+        dark.post("/listen", target=target, up=True)
+    late = new_pod(in_world=dark)
+    genuine(dark, wait_until(lambda: served(daemons[id(dark)].credentials(late["ip"])), 40), late)
+    for pod in in_dark:
+        genuine(dark, daemons[id(dark)].credentials(pod["ip"]), pod)

@@ -1,0 +1,644 @@
+// Everything that can happen to the identity of callers and to their credentials, in any order: one generator drives
+// pods and service accounts, their lagging watches, direct questions whose answers come late, tokens, STS calls that
+// end in any order or fail, views that reach the serving loop late, and requests that wait. A model that knows only
+// what had been published when a reply was written says whether the reply was right.
+//
+// CREDLET_SEED=n runs that seed alone; the seed is printed when a run fails. CREDLET_STEPS=n sets the steps per seed.
+
+#include "tests/support/metadata_node.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <map>
+#include <optional>
+#include <set>
+
+namespace {
+
+using namespace credlet;
+using namespace credlet::test;
+using metadata::pod;
+using metadata::service_account;
+
+constexpr int address_count = 5;
+constexpr std::size_t max_pods = 10;
+constexpr int account_count = 4;
+constexpr int role_count = 4;
+
+// What the service had been told when a view was made.
+struct knowledge {
+    std::map<std::string, pod> pods;                // by uid
+    std::map<std::string, service_account> accounts; // by name
+};
+
+struct token_facts {
+    std::string pod_uid, pod_name, service_account, service_account_uid, audience;
+    wall_time expires;
+    bool genuine = true;
+};
+
+class world {
+public:
+    world(std::uint64_t seed_, metadata::identity_mode identity)
+        : seed(seed_), dice(seed_), node(settings_for(identity), seed_ ^ 0x5eed) {
+        node.upstream.pods().pods_replaced({});
+        for (int i = 0; i < account_count; ++i)
+            change_account(i);
+        relist_accounts();
+        node.upstream.set_synced(true);
+        turn();
+    }
+
+    void step() {
+        struct event {
+            int weight;
+            void (world::*happen)();
+        };
+        static constexpr event events[] = {
+            {4, &world::create_pod},         {4, &world::give_some_address},  {2, &world::finish_pod},
+            {2, &world::terminate_pod},      {2, &world::delete_pod},         {1, &world::swap_addresses},
+            {1, &world::change_some_account}, {1, &world::recreate_some_account}, {16, &world::pod_event},
+            {8, &world::account_event},      {1, &world::relist_some},        {14, &world::turn},
+            {16, &world::deliver},           {16, &world::take_ask},          {16, &world::answer_sts},
+            {6, &world::read_direct_answer}, {6, &world::bring_direct_answer}, {20, &world::request},
+            {6, &world::some_time_passes},   {3, &world::mint_token},         {10, &world::verify_token},
+        };
+        static constexpr int total = [] {
+            int sum = 0;
+            for (const auto& e : events)
+                sum += e.weight;
+            return sum;
+        }();
+        int n = pick(total);
+        for (const auto& e : events) {
+            n -= e.weight;
+            if (n < 0)
+                return (this->*e.happen)();
+        }
+    }
+
+    // All lag ends, STS answers: now every pod that should must get the credentials of its role, and the service
+    // must know the truth and keep what is needed and nothing else.
+    void settle() {
+        for (int round = 0; round < 12; ++round) {
+            while (!pod_events.empty())
+                pod_event();
+            while (!account_events.empty())
+                account_event();
+            while (!reads.empty() || have_lookups()) {
+                read_direct_answer();
+                bring_direct_answer();
+            }
+            while (!node.work.verifications.empty())
+                verify_token();
+            while (!node.asks.empty())
+                take_ask();
+            turn();
+            while (!node.calls.empty())
+                issue(0);
+            turn();
+            while (!node.deliveries.empty())
+                deliver();
+            time_passes(round < 6 ? 1000 : 10);
+        }
+        check_truth_is_known();
+        check_what_is_kept();
+        for (const auto& [uid, p] : truth_pods)
+            check_pod_is_served(p);
+        ++settled;
+    }
+
+    std::uint64_t seed;
+    std::size_t served = 0, served_after_wait = 0, refused = 0, settled = 0, conflicts = 0, moved_while_waiting = 0;
+    std::optional<std::string> wrong; // the first violation
+
+private:
+    static metadata::service_settings settings_for(metadata::identity_mode identity) {
+        auto s = node_settings();
+        s.identity = identity;
+        s.caller_audiences = {"credlet"};
+        s.pod_requests_per_second = 1e6;
+        s.pod_request_burst = 1e6;
+        s.bad_tokens_per_second = 1e6;
+        return s;
+    }
+
+    // ---- chance
+    int pick(int n) { return static_cast<int>(dice.next() % static_cast<std::uint64_t>(n)); }
+    bool chance(int one_in) { return pick(one_in) == 0; }
+    std::string address(int n) { return "10.0.0." + std::to_string(n + 1); }
+    std::string some_uid() {
+        if (truth_pods.empty())
+            return {};
+        return std::next(truth_pods.begin(), pick(static_cast<int>(truth_pods.size())))->first;
+    }
+    bool owned_in_truth(const std::string& a) {
+        for (const auto& [uid, p] : truth_pods)
+            if (!p.terminal && !p.host_network && !p.addresses.empty() && p.addresses[0].to_string() == a)
+                return true;
+        return false;
+    }
+
+    // ---- the truth, and the events that tell of it
+    void tell_pod(const pod& p, bool deleted = false) { pod_events.push_back({p, deleted}); }
+    void create_pod() {
+        if (truth_pods.size() >= max_pods)
+            return;
+        auto p = make_pod("u" + std::to_string(++last_pod), "sa" + std::to_string(pick(account_count)), "");
+        p.host_network = chance(8);
+        p.mirror = chance(16);
+        if (p.host_network)
+            p.addresses.push_back(asio::ip::make_address("192.168.0.1"));
+        truth_pods[p.uid] = p;
+        tell_pod(p);
+        if (chance(2))
+            give_address(p.uid);
+    }
+    void give_some_address() { give_address(some_uid()); }
+    void give_address(const std::string& uid) {
+        if (uid.empty())
+            return;
+        auto& p = truth_pods[uid];
+        const auto a = address(pick(address_count));
+        // An address is given to one at a time; now and then a network plugin errs.
+        if (p.host_network || p.terminal || !p.addresses.empty() || (owned_in_truth(a) && !chance(10)))
+            return;
+        p.addresses = {asio::ip::make_address(a)};
+        tell_pod(p);
+    }
+    void finish_pod() {
+        const auto uid = some_uid();
+        if (uid.empty() || truth_pods[uid].terminal || !chance(2))
+            return;
+        truth_pods[uid].terminal = true; // and keeps its address in its status
+        tell_pod(truth_pods[uid]);
+    }
+    void terminate_pod() {
+        const auto uid = some_uid();
+        if (uid.empty() || truth_pods[uid].terminating)
+            return;
+        truth_pods[uid].terminating = true;
+        tell_pod(truth_pods[uid]);
+    }
+    void delete_pod() {
+        const auto uid = some_uid();
+        if (uid.empty())
+            return;
+        tell_pod(truth_pods[uid], true);
+        truth_pods.erase(uid);
+    }
+    void swap_addresses() {
+        const auto a = some_uid(), b = some_uid();
+        if (a == b || a.empty() || truth_pods[a].host_network || truth_pods[b].host_network)
+            return;
+        std::swap(truth_pods[a].addresses, truth_pods[b].addresses);
+        tell_pod(truth_pods[a]);
+        tell_pod(truth_pods[b]);
+    }
+    void change_account(int n) {
+        const auto name = "sa" + std::to_string(n);
+        auto& account = truth_accounts[name];
+        const auto uid = account.uid.empty() ? "sa-uid-" + name : account.uid;
+        const bool gone = chance(6), bare = chance(6);
+        account = make_account(name, gone || bare ? "" : "role-" + std::to_string(pick(role_count)));
+        account.uid = uid;
+        if (!account.annotations.empty() && chance(4))
+            account.annotations.emplace_back("eks.amazonaws.com/audience", "aud-" + std::to_string(pick(2)));
+        std::sort(account.annotations.begin(), account.annotations.end());
+        // The watch tells only of service accounts with an annotation; one that lost its own is removed.
+        account_events.push_back({account, account.annotations.empty()});
+    }
+    void change_some_account() {
+        if (chance(2))
+            change_account(pick(account_count));
+    }
+    void recreate_some_account() {
+        if (!chance(4))
+            return;
+        const int n = pick(account_count);
+        const auto name = "sa" + std::to_string(n);
+        account_events.push_back({truth_accounts[name], true});
+        truth_accounts[name].uid = "sa-uid-" + name + "-" + std::to_string(++last_pod);
+        if (!truth_accounts[name].annotations.empty())
+            account_events.push_back({truth_accounts[name], false});
+    }
+
+    // ---- what reaches the service, late
+    void pod_event() {
+        if (pod_events.empty())
+            return;
+        auto e = std::move(pod_events.front());
+        pod_events.pop_front();
+        if (e.second)
+            node.upstream.pods().pod_removed(e.first.uid);
+        else
+            node.upstream.pods().pod_changed(e.first);
+    }
+    void account_event() {
+        if (account_events.empty())
+            return;
+        auto e = std::move(account_events.front());
+        account_events.pop_front();
+        if (e.second)
+            node.upstream.pods().account_removed(e.first.namespace_name, e.first.name);
+        else
+            node.upstream.pods().account_changed(e.first);
+    }
+    void relist_some() {
+        if (chance(4))
+            chance(2) ? relist_pods() : relist_accounts();
+    }
+    void relist_pods() {
+        pod_events.clear();
+        std::vector<pod> all;
+        for (const auto& [uid, p] : truth_pods)
+            all.push_back(p);
+        node.upstream.pods().pods_replaced(std::move(all));
+    }
+    void relist_accounts() {
+        account_events.clear();
+        std::vector<service_account> all;
+        for (const auto& [name, account] : truth_accounts)
+            if (!account.annotations.empty())
+                all.push_back(account);
+        node.upstream.pods().accounts_replaced(std::move(all));
+    }
+
+    // ---- the loops
+    void turn() {
+        const auto before = node.deliveries.size();
+        node.turn();
+        if (node.deliveries.size() == before)
+            return;
+        knowledge known; // of this very view
+        for (const auto& p : node.upstream.pods().pods().all())
+            known.pods[p->uid] = *p;
+        for (int i = 0; i < account_count; ++i) {
+            const auto name = "sa" + std::to_string(i);
+            if (const auto* account = node.upstream.pods().account("shop", name))
+                known.accounts[name] = *account;
+        }
+        published.push_back(std::move(known));
+    }
+    void deliver() {
+        if (node.deliveries.empty())
+            return;
+        if (node.deliveries.front().new_view)
+            serving_knows = published.front();
+        published.pop_front();
+        for (const auto& r : node.deliver())
+            check(*r);
+    }
+    void take_ask() {
+        if (!node.asks.empty())
+            node.take_ask();
+    }
+    void time_passes(int milliseconds) {
+        node.time.advance(std::chrono::milliseconds(milliseconds));
+        node.upstream.asks().tick(node.time.now());
+        node.collect_calls();
+    }
+
+    void some_time_passes() { time_passes(chance(100) ? 1800 * 1000 : pick(200)); }
+
+    // ---- STS
+    void issue(std::size_t which) {
+        const auto spec = node.calls[which].spec;
+        const auto life = std::chrono::seconds(chance(4) ? 900 : 3600);
+        node.answer_call(which, life);
+        issued[node.issued_count] = {spec, node.time.now() + life};
+    }
+    void answer_sts() {
+        node.collect_calls();
+        if (node.calls.empty())
+            return;
+        const auto which = static_cast<std::size_t>(pick(static_cast<int>(node.calls.size())));
+        if (!chance(5))
+            return issue(which);
+        sts::failure f;
+        f.kind = chance(2) ? sts::failure_kind::transient
+                           : (chance(2) ? sts::failure_kind::denied : sts::failure_kind::throttled);
+        f.code = "Failed";
+        node.fail_call(which, f);
+    }
+
+    // ---- direct questions: read at one time, brought at a later one
+    bool have_lookups() {
+        return !node.work.addresses.empty() || !node.work.pods.empty() || !node.work.accounts.empty();
+    }
+    template <class T> static T take_first(std::vector<T>& from) {
+        T first = std::move(from.front());
+        from.erase(from.begin());
+        return first;
+    }
+    void read_direct_answer() {
+        const bool fails = chance(6);
+        const auto down = fail(errc::unavailable, "the API server is away");
+        if (!node.work.addresses.empty()) {
+            auto w = take_first(node.work.addresses);
+            std::vector<pod> found;
+            for (const auto& [uid, p] : truth_pods)
+                for (const auto& a : p.addresses)
+                    if (metadata::address_key(a) == w.address)
+                        found.push_back(p);
+            result<std::vector<pod>> answer = std::move(found);
+            if (fails)
+                answer = down;
+            reads.push_back([this, w, answer] { node.upstream.asks().address_looked_up(w, answer, node.time.now()); });
+        } else if (!node.work.pods.empty()) {
+            auto w = take_first(node.work.pods);
+            std::optional<pod> found;
+            for (const auto& [uid, p] : truth_pods)
+                if (p.name == w.name)
+                    found = p;
+            result<std::optional<pod>> answer = std::move(found);
+            if (fails)
+                answer = down;
+            reads.push_back([this, w, answer] {
+                node.upstream.asks().pod_looked_up(w, answer, node.time.now(), node.time.wall());
+            });
+        } else if (!node.work.accounts.empty()) {
+            auto w = take_first(node.work.accounts);
+            std::optional<service_account> found;
+            if (const auto at = truth_accounts.find(w.name); at != truth_accounts.end())
+                found = at->second;
+            result<std::optional<service_account>> answer = std::move(found);
+            if (fails)
+                answer = down;
+            reads.push_back([this, w, answer] { node.upstream.asks().account_looked_up(w, answer, node.time.now()); });
+        }
+    }
+    void bring_direct_answer() {
+        if (reads.empty())
+            return;
+        const auto which = pick(static_cast<int>(reads.size()));
+        auto bring = std::move(reads[static_cast<std::size_t>(which)]);
+        reads.erase(reads.begin() + which);
+        bring();
+    }
+
+    // ---- tokens
+    std::string mint_for(const std::string& uid) {
+        const auto& p = truth_pods[uid];
+        token_facts t{uid, p.name, p.service_account, truth_accounts[p.service_account].uid, "sts.amazonaws.com", {}};
+        t.audience = chance(3) ? "credlet" : (chance(3) ? "aud-" + std::to_string(pick(2)) : t.audience);
+        t.expires = node.time.wall() + std::chrono::seconds(chance(5) ? 20 : 3600);
+        t.genuine = !chance(8);
+        const auto text = "h." + std::to_string(++last_token) + ".s";
+        tokens[text] = t;
+        return text;
+    }
+    void mint_token() {
+        const auto uid = some_uid();
+        if (!uid.empty())
+            mint_for(uid);
+        while (tokens.size() > 24)
+            tokens.erase(std::next(tokens.begin(), pick(static_cast<int>(tokens.size()))));
+    }
+    void verify_token() {
+        if (node.work.verifications.empty())
+            return;
+        const auto w = take_first(node.work.verifications);
+        const auto found = tokens.find(std::string(w.token.reveal()));
+        result<metadata::verified_token> outcome = fail(errc::untrusted, "forged");
+        if (chance(10)) {
+            outcome = fail(errc::unavailable, "no keys");
+        } else if (found != tokens.end() && found->second.genuine && node.time.wall() < found->second.expires &&
+                   std::find(w.audiences.begin(), w.audiences.end(), found->second.audience) != w.audiences.end()) {
+            const auto& t = found->second;
+            outcome = metadata::verified_token{"shop", t.service_account, t.service_account_uid, t.pod_name, t.pod_uid,
+                                               chance(2) ? "node-1" : "", {t.audience}, "issuer", t.expires};
+        }
+        node.upstream.asks().verified(w.digest, std::move(outcome), node.time.now(), node.time.wall());
+    }
+
+    // ---- requests
+    void request() {
+        std::string from = chance(12) ? "192.168.0.1" : address(pick(address_count)), headers;
+        const bool needs_token = node.settings.identity == metadata::identity_mode::token ||
+                                 node.settings.identity == metadata::identity_mode::both;
+        if (needs_token && chance(2) && !truth_pods.empty())
+            mint_token();
+        if (!tokens.empty() && (needs_token ? !chance(8) : chance(2))) {
+            const auto& [text, t] = *std::next(tokens.begin(), pick(static_cast<int>(tokens.size())));
+            headers = with_token(text);
+            // Mostly from the pod it is of.
+            if (const auto p = truth_pods.find(t.pod_uid); p != truth_pods.end() && !p->second.addresses.empty() &&
+                                                           !chance(4))
+                from = p->second.addresses[0].to_string();
+        } else if (const auto uid = some_uid();
+                 !uid.empty() && !truth_pods[uid].addresses.empty() && !truth_pods[uid].terminal && !chance(4))
+            from = truth_pods[uid].addresses[0].to_string();
+        const auto path = chance(3) ? "/v1/credentials/role-" + std::to_string(pick(role_count)) : "/v1/credentials";
+        const auto r = node.send(get(path, headers), from);
+        if (r->state == metadata_node::request_state::answered)
+            check(*r);
+    }
+
+    void fail_with(const std::string& what, const metadata_node::request& r) {
+        if (!wrong)
+            wrong = what + " (from " + r.from.peer.address().to_string() + ", token \"" + std::string(r.facts.token) +
+                    "\", body " + r.body() + ")";
+    }
+
+    // The whole rule of identity, said once more and as simply as can be.
+    std::optional<pod> rightful_pod(const metadata_node::request& r) {
+        std::vector<pod> claimants;
+        for (const auto& [uid, p] : serving_knows.pods)
+            for (const auto& a : p.addresses)
+                if (!p.terminal && metadata::address_key(a) == r.from.peer)
+                    claimants.push_back(p);
+        const bool node_address = std::any_of(claimants.begin(), claimants.end(), [](auto& p) { return p.host_network; });
+        std::optional<pod> by_address;
+        if (claimants.size() > 1 && !node_address) {
+            return std::nullopt;
+        }
+        if (claimants.size() == 1 && !node_address)
+            by_address = claimants.front();
+        const auto mode = node.settings.identity;
+        const bool uses_token = mode != metadata::identity_mode::address && r.facts.has_authorization;
+        if (!uses_token)
+            return mode == metadata::identity_mode::any || mode == metadata::identity_mode::address ? by_address
+                                                                                                   : std::nullopt;
+        const auto found = every_token.find(std::string(r.facts.token));
+        if (found == every_token.end() || !found->second.genuine || node.time.wall() >= found->second.expires)
+            return std::nullopt;
+        const auto p = serving_knows.pods.find(found->second.pod_uid);
+        if (p == serving_knows.pods.end() || p->second.terminal)
+            return std::nullopt;
+        if (by_address && by_address->uid != p->first)
+            return std::nullopt;
+        if (mode == metadata::identity_mode::both && !by_address)
+            return std::nullopt;
+        const auto account = serving_knows.accounts.find(p->second.service_account);
+        if (account == serving_knows.accounts.end() || account->second.uid != found->second.service_account_uid)
+            return std::nullopt;
+        return p->second;
+    }
+
+    std::string role_of(const service_account& account) {
+        for (const auto& [key, value] : account.annotations)
+            if (key == "eks.amazonaws.com/role-arn")
+                return value;
+        return {};
+    }
+
+    void check(const metadata_node::request& r) {
+        every_token.insert(tokens.begin(), tokens.end());
+        if (r.status() != 200) {
+            ++refused;
+            conflicts += r.last.reason == "address_conflict" ? 1 : 0;
+            moved_while_waiting += r.last.reason == "identity_changed" ? 1 : 0;
+            return;
+        }
+        ++served;
+        served_after_wait += r.waited ? 1 : 0;
+        const auto id = member_of(r.body(), "AccessKeyId");
+        const auto found = issued.find(static_cast<std::size_t>(std::atoll(id.substr(4).c_str())));
+        if (found == issued.end())
+            return fail_with("credentials that were never issued", r);
+        const auto& [spec, expires] = found->second;
+        const auto who = rightful_pod(r);
+        if (!who)
+            return fail_with("credentials for somebody who is nobody", r);
+        if (who->mirror)
+            return fail_with("credentials for a static pod", r);
+        if (!r.so_far.pod_uid.empty() && r.so_far.pod_uid != who->uid)
+            return fail_with("the request of " + r.so_far.pod_uid + " answered as " + who->uid, r);
+        if (spec->service_account != who->service_account || spec->namespace_name != who->namespace_name)
+            return fail_with("credentials of service account " + spec->service_account + " for " + who->uid, r);
+        const auto account = serving_knows.accounts.find(who->service_account);
+        if (account == serving_knows.accounts.end() || account->second.uid != spec->service_account_uid)
+            return fail_with("credentials of a service account that is another one now", r);
+        if (role_of(account->second) != spec->final_role_arn())
+            return fail_with("credentials of a role that is not annotated (any more): " + spec->final_role_arn(), r);
+        if (!r.facts.what.role.empty() && role(std::string(r.facts.what.role)) != spec->final_role_arn())
+            return fail_with("another role than was asked for", r);
+        if (expires - node.time.now() < std::chrono::seconds(60))
+            return fail_with("credentials with less than 60 s of life", r);
+    }
+
+    // ---- when all has come to rest
+    void violation(const std::string& what) {
+        if (!wrong)
+            wrong = what;
+    }
+    void check_truth_is_known() {
+        std::map<std::string, pod> known;
+        for (const auto& p : node.upstream.pods().pods().all())
+            known[p->uid] = *p;
+        if (known != truth_pods)
+            violation("the pods known are not the pods there are");
+        for (const auto& [name, account] : truth_accounts) {
+            const auto* have = node.upstream.pods().account("shop", name);
+            if (!account.annotations.empty() && (have == nullptr || !(*have == account)))
+                violation("service account " + name + " is not known as it is");
+            if (account.annotations.empty() && have != nullptr && !have->annotations.empty())
+                violation("service account " + name + " is still known with its old annotation");
+        }
+        if (node.upstream.asks().waiting() != 0)
+            violation("an ask was never answered");
+    }
+    void check_what_is_kept() {
+        std::set<std::string> wanted;
+        for (const auto& [uid, p] : truth_pods)
+            if (const auto& account = truth_accounts[p.service_account];
+                !p.terminal && !p.mirror && !account.annotations.empty())
+                wanted.insert(account.uid);
+        if (node.store.size() != wanted.size())
+            violation("the store keeps " + std::to_string(node.store.size()) + " sets of credentials where " +
+                      std::to_string(wanted.size()) + " are wanted");
+    }
+    void check_pod_is_served(const pod& p) {
+        const auto mode = node.settings.identity;
+        const auto& account = truth_accounts[p.service_account];
+        if (p.terminal || p.mirror || p.host_network || p.addresses.empty() || account.annotations.empty())
+            return;
+        for (const auto& [uid, other] : truth_pods)
+            if (uid != p.uid && !other.terminal && !other.addresses.empty() && other.addresses == p.addresses)
+                return;
+        std::string headers;
+        if (mode == metadata::identity_mode::token || mode == metadata::identity_mode::both) {
+            const auto token = mint_for(p.uid);
+            tokens[token].genuine = true;
+            tokens[token].audience = "credlet";
+            tokens[token].expires = node.time.wall() + std::chrono::hours(1);
+            headers = with_token(token);
+        }
+        const auto r = node.send(get("/v1/credentials", headers), p.addresses[0].to_string());
+        for (int i = 0; i < 60 && r->state != metadata_node::request_state::answered; ++i) {
+            while (!node.asks.empty())
+                take_ask();
+            while (!node.work.verifications.empty())
+                verify_token();
+            turn();
+            while (!node.calls.empty())
+                issue(0);
+            turn();
+            while (!node.deliveries.empty())
+                deliver();
+            if (i > 2)
+                time_passes(100);
+        }
+        check(*r);
+        if (r->status() != 200 && !wrong)
+            wrong = "pod " + p.uid + " should be served now and gets " + std::to_string(r->status()) + " " + r->body();
+    }
+
+    seeded_random dice;
+    metadata_node node;
+    std::map<std::string, pod> truth_pods;
+    std::map<std::string, service_account> truth_accounts;
+    std::deque<std::pair<pod, bool>> pod_events;
+    std::deque<std::pair<service_account, bool>> account_events;
+    std::deque<knowledge> published; // one for each delivery under way
+    knowledge serving_knows;
+    std::map<std::string, token_facts> tokens, every_token;
+    std::map<std::size_t, std::pair<std::shared_ptr<const sts::credential_spec>, boot_time>> issued;
+    std::vector<std::function<void()>> reads;
+    int last_pod = 0, last_token = 0;
+};
+
+std::uint64_t number_from_environment(const char* name, std::uint64_t otherwise) {
+    const char* text = std::getenv(name); // NOLINT(concurrency-mt-unsafe): the test has one thread
+    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+void run_seed(std::uint64_t seed, metadata::identity_mode identity, std::uint64_t steps) {
+    world w(seed, identity);
+    for (std::uint64_t i = 0; i < steps && !w.wrong; ++i) {
+        w.step();
+        if (i % 2000 == 1999)
+            w.settle();
+    }
+    const std::string violation = w.wrong.value_or("");
+    INFO("reproduce with CREDLET_SEED=", seed, " identity mode ", static_cast<int>(identity));
+    INFO(violation);
+    CHECK(!w.wrong);
+    // A run in which little happened proves little.
+    if (!w.wrong && steps >= 20000) {
+        CHECK(w.served > steps / 200);
+        CHECK(w.served_after_wait > steps / 2000);
+        CHECK(w.conflicts > 0);
+        CHECK(w.settled > 0);
+    }
+    MESSAGE("seed ", seed, ": ", steps, " steps, ", w.served, " served (", w.served_after_wait, " after a wait), ",
+            w.refused, " refused, ", w.conflicts, " by address conflict, ", w.moved_while_waiting,
+            " moved on while waiting");
+}
+
+TEST_CASE("T7: whatever comes in whatever order, nobody gets credentials that are not his") {
+    const auto steps = number_from_environment("CREDLET_STEPS", 30000);
+    const auto chosen = number_from_environment("CREDLET_SEED", 0);
+    for (const auto identity : {metadata::identity_mode::any, metadata::identity_mode::address,
+                                metadata::identity_mode::token, metadata::identity_mode::both}) {
+        if (chosen != 0)
+            run_seed(chosen, identity, steps);
+        else
+            for (std::uint64_t seed = 1; seed <= 2; ++seed)
+                run_seed(seed * 1000 + static_cast<std::uint64_t>(identity), identity, steps);
+    }
+}
+
+} // namespace
