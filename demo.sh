@@ -17,10 +17,11 @@ work=$(mktemp -d)
 stop() {
     local status=$?
     trap - EXIT
-    # The daemon drains on SIGTERM; the simulators end with it.
-    [ -z "${daemon:-}" ] || kill "$daemon" 2>/dev/null || true
-    [ -z "${simulators:-}" ] || kill "$simulators" 2>/dev/null || true
-    wait || true
+    # The daemon drains on SIGTERM.
+    for process in ${daemon:-} ${simulators:-}; do
+        kill "$process" 2>/dev/null || true
+        wait "$process" || true
+    done
     if [ "$status" -ne 0 ] && [ -s "$work/credlet.log" ]; then
         echo "--- the daemon's last words:" >&2
         tail -20 "$work/credlet.log" >&2
@@ -89,6 +90,6 @@ grep '"credentials issued"' "$work/credlet.log"
 
 say "7. The metrics that moved"
 curl -s "http://$admin/metrics" >"$work/after"
-diff "$work/before" "$work/after" | grep '^> credlet_' | sed 's/^> //' | grep -v '_bucket{'
+grep '^credlet_' "$work/after" | grep -v '_bucket{' | grep -vxFf "$work/before"
 
 say "Done."

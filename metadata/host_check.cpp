@@ -60,6 +60,8 @@ bool host_check::ours(std::string_view host, const boost::asio::ip::address& loc
     std::array<char, max_host> buffer{};
     std::transform(name.begin(), name.end(), buffer.begin(), lower);
     const std::string_view lowered(buffer.data(), name.size());
+    if (bracketed != (lowered.find(':') != std::string_view::npos)) // brackets are for IPv6 addresses
+        return false;
     if (names_.contains(lowered))
         return true;
     if (lowered == "localhost")

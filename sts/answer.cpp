@@ -21,7 +21,8 @@ bool is_identifier_character(char c) {
 
 // Limits that leave room for what AWS says not to assume ("typically less than 4096 bytes"), yet keep a reply
 // to a pod within bounds.
-constexpr std::size_t max_access_key_id = 128, max_secret_access_key = 256, max_session_token = 16 * 1024;
+constexpr std::size_t max_access_key_id = 128, max_secret_access_key = 256,
+                      max_session_token = std::size_t{16} * 1024;
 constexpr std::size_t max_assumed_role_arn = 2048;
 constexpr std::size_t max_identifier = 64;
 

@@ -14,8 +14,8 @@
 
 namespace credlet::sts {
 
-inline constexpr std::size_t max_answer = 64 * 1024; // bytes
-inline constexpr int max_answer_depth = 16;          // elements within elements
+inline constexpr std::size_t max_answer = std::size_t{64} * 1024; // bytes
+inline constexpr int max_answer_depth = 16;                       // elements within elements
 
 enum class operation { assume_role_with_web_identity, assume_role };
 std::string_view to_string(operation op); // as STS spells it

@@ -1,6 +1,7 @@
 #include "sts/credential_service.hpp"
 
 #include "sts/expiry_board.hpp"
+#include "sts/issuance.hpp"
 
 #include <algorithm>
 #include <map>
@@ -24,22 +25,6 @@ constexpr nanoseconds longest_sleep = 1min;
 // While the allowed rate recovers, its gauge follows at least this often.
 constexpr nanoseconds gauge_interval = 1s;
 
-constexpr std::chrono::seconds role_chaining_limit =
-    3600s; // API_AssumeRole: role chaining is at most one hour
-
-failure failed_as(failure_kind kind, std::string code, std::string message) {
-    failure f;
-    f.kind = kind;
-    f.code = std::move(code);
-    f.message = std::move(message);
-    return f;
-}
-
-// "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
-bool exceeds_max_session_duration(const failure& f) {
-    return f.code == "ValidationError" && f.message.find("MaxSessionDuration") != std::string::npos;
-}
-
 bool is_denial(failure_kind kind) {
     return kind == failure_kind::denied || kind == failure_kind::misconfigured ||
            kind == failure_kind::unusable;
@@ -57,16 +42,10 @@ metrics::trigger trigger_of(call_reason r) {
     return metrics::trigger::prefetch;
 }
 
-// What a call leaves behind besides its result.
-struct attempt_notes {
-    std::string token_source;
-    bool duration_refused = false;
-};
-
 } // namespace
 
 struct credential_service::impl {
-    impl(credential_service& o, asio::any_io_executor ex, task_group& t, const clock& c,
+    impl(credential_service& o, const asio::any_io_executor& ex, task_group& t, const clock& c,
          random_source& random, client& cl, web_identity_tokens& tok, metrics::sts_metrics& m, logger& l,
          settings s)
         : owner(o),
@@ -78,7 +57,7 @@ struct credential_service::impl {
           log(l),
           config(s),
           store(s.store, random),
-          wake(std::move(ex)),
+          wake(ex),
           board(m) {}
 
     credential_service& owner;
@@ -110,20 +89,15 @@ struct credential_service::impl {
     }
 
     awaitable<void> carry_out(call c);
-    awaitable<outcome<credentials>> attempt_in_time(const call& c, attempt_notes& notes);
-    awaitable<outcome<credentials>> attempt(const call& c, attempt_notes& notes);
-    awaitable<outcome<credentials>> obtain(const call& c, attempt_notes& notes);
-    awaitable<outcome<credentials>> obtain_chained(const credential_spec& spec, secret_string jwt);
-    void settle(const call& c, const attempt_notes& notes, boot_time started, outcome<credentials> result);
+    void settle(const call& c, boot_time started, issuance done);
     void remember_short_duration(const call& c);
     void log_failure(const call& c, const failure& f);
 };
 
-credential_service::credential_service(asio::any_io_executor executor, task_group& tasks, const clock& time,
+credential_service::credential_service(const asio::any_io_executor& executor, task_group& tasks, const clock& time,
                                        random_source& random, client& sts, web_identity_tokens& tokens,
                                        metrics::sts_metrics& metrics, logger& log, settings s)
-    : impl_(std::make_unique<impl>(*this, std::move(executor), tasks, time, random, sts, tokens, metrics, log,
-                                   s)) {
+    : impl_(std::make_unique<impl>(*this, executor, tasks, time, random, sts, tokens, metrics, log, s)) {
     tasks.spawn(impl_->run());
 }
 
@@ -215,81 +189,19 @@ void credential_service::impl::announce(const std::vector<credential_key>& chang
 
 awaitable<void> credential_service::impl::carry_out(call c) {
     const auto started = time.now();
-    attempt_notes notes;
+    issuance_request request{c.spec, c.fresh_token, short_duration_only.contains(c.key), config.call_timeout};
     // However this ends, the store hears of it: a call that is never finished would block its key for ever.
-    auto result =
-        outcome<credentials>(failed_as(failure_kind::cancelled, "Cancelled", "credlet is stopping"));
+    issuance done{failure{.kind = failure_kind::cancelled, .code = "Cancelled", .message = "credlet is stopping"}, {}};
     try {
-        result = co_await attempt_in_time(c, notes);
-    } catch (const std::exception& e) {
-        if (!tasks.cancelled())
-            result = failed_as(failure_kind::transient, "InternalError", e.what());
-    }
-    settle(c, notes, started, std::move(result));
-}
-
-// One deadline over everything a call does.
-awaitable<outcome<credentials>> credential_service::impl::attempt_in_time(const call& c,
-                                                                          attempt_notes& notes) {
-    using namespace asio::experimental::awaitable_operators;
-    asio::steady_timer deadline(co_await asio::this_coro::executor, config.call_timeout);
-    auto winner = co_await (attempt(c, notes) || deadline.async_wait(as_result));
-    if (winner.index() == 0)
-        co_return std::get<0>(std::move(winner));
-    const auto state = co_await asio::this_coro::cancellation_state;
-    if (state.cancelled() != asio::cancellation_type::none)
-        co_return failed_as(failure_kind::cancelled, "Cancelled", "credlet is stopping");
-    auto f = failed_as(failure_kind::transient, "Timeout",
-                       "no credentials within " + std::to_string(config.call_timeout.count()) +
-                           " ms; check the way to STS and to the token source");
-    f.transport = errc::timed_out;
-    co_return f;
-}
-
-// Reports by value alone: an exception would surface only when the deadline has passed.
-awaitable<outcome<credentials>> credential_service::impl::attempt(const call& c, attempt_notes& notes) {
-    auto result =
-        outcome<credentials>(failed_as(failure_kind::cancelled, "Cancelled", "the call was cancelled"));
-    try {
-        result = co_await obtain(c, notes);
+        done = co_await issue(sts, tokens, std::move(request));
     } catch (const boost::system::system_error& e) {
         if (e.code() != asio::error::operation_aborted)
-            result = failed_as(failure_kind::transient, "InternalError", e.what());
-    } catch (const std::exception& e) {
-        result = failed_as(failure_kind::transient, "InternalError", e.what());
+            throw; // nothing but the cancellation of this task ends like that
     }
-    co_return result;
+    settle(c, started, std::move(done));
 }
 
-awaitable<outcome<credentials>> credential_service::impl::obtain(const call& c, attempt_notes& notes) {
-    auto token = co_await tokens.obtain(c.spec, c.fresh_token);
-    if (token.has_error())
-        co_return std::move(token).error();
-    notes.token_source = token->source;
-    if (!c.spec->target_role_arn.empty())
-        co_return co_await obtain_chained(*c.spec, std::move(token->jwt));
-
-    const auto wanted = short_duration_only.contains(c.key) ? default_duration : c.spec->duration;
-    if (wanted <= default_duration)
-        co_return co_await sts.assume_role_with_web_identity(*c.spec, wanted, std::move(token->jwt));
-
-    auto answer = co_await sts.assume_role_with_web_identity(*c.spec, wanted, token->jwt.copy());
-    if (answer.has_value() || !exceeds_max_session_duration(answer.error()))
-        co_return answer;
-    notes.duration_refused = true;
-    co_return co_await sts.assume_role_with_web_identity(*c.spec, default_duration, std::move(token->jwt));
-}
-
-awaitable<outcome<credentials>> credential_service::impl::obtain_chained(const credential_spec& spec,
-                                                                         secret_string jwt) {
-    const auto first = co_await sts.assume_role_with_web_identity(spec, default_duration, std::move(jwt));
-    if (first.has_error())
-        co_return first.error();
-    co_return co_await sts.assume_role(spec, std::min(spec.duration, role_chaining_limit), *first);
-}
-
-void credential_service::impl::settle(const call& c, const attempt_notes& notes, boot_time started,
-                                      outcome<credentials> result) {
+void credential_service::impl::settle(const call& c, boot_time started, issuance done) {
     const auto now = time.now();
     if (result.has_value() && owner.on_issued)
         owner.on_issued(*c.spec, *result, c.reason);

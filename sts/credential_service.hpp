@@ -34,7 +34,7 @@ public:
         std::chrono::milliseconds call_timeout{10000}; // token and STS calls together
     };
     // All references outlive the service; stop it and drain `tasks` before it goes.
-    credential_service(asio::any_io_executor executor, task_group& tasks, const clock& time, random_source& random,
+    credential_service(const asio::any_io_executor& executor, task_group& tasks, const clock& time, random_source& random,
                        client& sts, web_identity_tokens& tokens, metrics::sts_metrics& metrics, logger& log,
                        settings s);
     ~credential_service();

@@ -84,8 +84,8 @@ std::string query_escape(std::string_view text) {
     out.reserve(text.size() + 16);
     for (const char c : text) {
         const auto byte = static_cast<unsigned char>(c);
-        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                           c == '.' || c == '_' || c == '~';
+        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                           c == '-' || c == '.' || c == '_' || c == '~';
         if (plain) {
             out.push_back(c);
         } else {
@@ -115,7 +115,8 @@ http_request api_client::prepare(const api_request& request) {
     return out;
 }
 
-awaitable<api_result<http_response>> api_client::exchange(api_request request, std::chrono::milliseconds limit) {
+awaitable<api_result<http_response>> api_client::exchange(api_request request,
+                                                          std::chrono::milliseconds limit) {
     for (bool again = false;; again = true) {
         auto answer = co_await http_.exchange(prepare(request), limit);
         if (answer.has_error())

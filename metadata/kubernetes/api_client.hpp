@@ -1,6 +1,6 @@
 #pragma once
-// Requests to the Kubernetes API in the daemon's name: bearer token, impersonation where wanted, and refusals turned
-// into errors that tell what Kubernetes said. Upstream loop only.
+// Requests to the Kubernetes API in the daemon's name: bearer token, impersonation where wanted, and refusals
+// turned into errors that tell what Kubernetes said. Upstream loop only.
 
 #include "metadata/kubernetes/daemon_token.hpp"
 #include "metadata/kubernetes/object_parsing.hpp"
@@ -21,21 +21,23 @@ struct api_error {
     std::optional<std::chrono::milliseconds> retry_after;
     bool version_too_large = false; // the resourceVersion asked for is ahead of what this server knows
 };
-template <class T> using api_result = boost::system::result<T, api_error>;
+template <class T>
+using api_result = boost::system::result<T, api_error>;
 [[noreturn]] void throw_exception_from_error(const api_error& e, const boost::source_location&);
 
 struct api_request {
     std::string method = "GET";
     std::string target;
     std::string accept = "application/json";
-    std::string body = {}; // JSON; empty: none
+    std::string body = {};    // JSON; empty: none
     bool as_own_node = false; // constrained impersonation: Impersonate-User and no other such header
     std::size_t max_response_body = std::size_t{64} * 1024;
 };
 
-// Any status but 2xx as an error. 401 and 403 are denied, 404 not_found, 429 throttled, other 4xx rejected, 5xx
-// unavailable, anything else malformed.
-api_error error_of_status(unsigned status, std::string_view body, std::optional<std::chrono::milliseconds> retry_after);
+// Any status but 2xx as an error. 401 and 403 are denied, 404 not_found, 429 throttled, other 4xx rejected,
+// 5xx unavailable, anything else malformed.
+api_error error_of_status(unsigned status, std::string_view body,
+                          std::optional<std::chrono::milliseconds> retry_after);
 // The same for the object of a watch's ERROR event, and for what happened below HTTP.
 api_error error_of_object(simdjson::dom::element status_object);
 api_error error_of_transport(const error& e);
@@ -47,13 +49,17 @@ class api_client {
 public:
     // Both references outlive it. node_name: whom as_own_node impersonates.
     api_client(https_client& http, daemon_token& token, const clock& time, std::string node_name)
-        : http_(http), token_(token), time_(time), node_name_(std::move(node_name)) {}
+        : http_(http),
+          token_(token),
+          time_(time),
+          node_name_(std::move(node_name)) {}
 
-    // A 2xx answer, whole. After a 401 the token file is read at once, and if it holds another token the request is
-    // sent once more.
+    // A 2xx answer, whole. After a 401 the token file is read at once, and if it holds another token the
+    // request is sent once more.
     awaitable<api_result<http_response>> exchange(api_request request, std::chrono::milliseconds limit);
     // A 200 answer whose body is to come.
-    awaitable<api_result<std::unique_ptr<http_stream>>> open(api_request request, std::chrono::milliseconds limit);
+    awaitable<api_result<std::unique_ptr<http_stream>>> open(api_request request,
+                                                             std::chrono::milliseconds limit);
 
 private:
     http_request prepare(const api_request& request);

@@ -1,5 +1,6 @@
 #pragma once
-// The parts behind kubernetes.hpp put together over a given HTTPS client, so that tests can bring a scripted one.
+// The parts behind kubernetes.hpp put together over a given HTTPS client, so that tests can bring a scripted
+// one.
 
 #include "metadata/kubernetes/kubernetes.hpp"
 

@@ -8,8 +8,8 @@
 
 namespace credlet::metadata::kubernetes {
 
-// Strict: no padding, no whitespace, no character of the other alphabet, no bits left over at the end, so that one
-// value has one spelling. None: it is not that.
+// Strict: no padding, no whitespace, no character of the other alphabet, no bits left over at the end, so
+// that one value has one spelling. None: it is not that.
 std::optional<std::vector<std::uint8_t>> decode_base64url(std::string_view text);
 
 inline std::string_view as_text(const std::vector<std::uint8_t>& bytes) {

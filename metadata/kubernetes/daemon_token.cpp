@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
-
 #include <fcntl.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace credlet::metadata::kubernetes {
@@ -45,14 +44,16 @@ bool is_token(std::string_view text) {
 } // namespace
 
 daemon_token::daemon_token(std::string path, const clock& time, std::function<void(bool)> reloaded)
-    : path_(std::move(path)), time_(time), reloaded_(std::move(reloaded)) {}
+    : path_(std::move(path)),
+      time_(time),
+      reloaded_(std::move(reloaded)) {}
 
 result<void> daemon_token::read() {
     const auto problem = [&](const std::string& what) {
         return fail(errc::io_failed, "the daemon's own token " + path_ + ": " + what);
     };
     const descriptor file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    struct stat found {};
+    struct stat found{};
     if (file.value < 0 || ::fstat(file.value, &found) != 0)
         return problem(std::system_category().message(errno));
     if (!S_ISREG(found.st_mode))
@@ -101,7 +102,7 @@ const secret_string& daemon_token::current() {
     const auto now = time_.now();
     if (failing_ && now - failed_at_ < retry_after_failure)
         return token_;
-    struct stat found {};
+    struct stat found{};
     const bool unchanged = ::stat(path_.c_str(), &found) == 0 && same_file(found, seen_);
     if (failing_ || !unchanged || now - read_at_ >= max_age)
         refresh();

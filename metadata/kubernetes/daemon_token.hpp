@@ -7,13 +7,13 @@
 
 #include <functional>
 #include <string>
-
 #include <sys/stat.h>
 
 namespace credlet::metadata::kubernetes {
 
-// Read again when the file's identity or time changes, every minute in any case (some file systems tell no change),
-// and on demand after a 401. A file that is missing, empty or holds no token leaves the last good one in place.
+// Read again when the file's identity or time changes, every minute in any case (some file systems tell no
+// change), and on demand after a 401. A file that is missing, empty or holds no token leaves the last good
+// one in place.
 class daemon_token {
 public:
     // reloaded(true): another token is in use; reloaded(false): the file could not be used.
@@ -37,7 +37,7 @@ private:
     const clock& time_;
     std::function<void(bool)> reloaded_;
     secret_string token_;
-    struct stat seen_ {};
+    struct stat seen_{};
     boot_time read_at_{};
     boot_time failed_at_{};
     bool failing_ = false;

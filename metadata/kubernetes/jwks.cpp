@@ -18,8 +18,12 @@ namespace {
 
 namespace dom = simdjson::dom;
 
-template <auto Free> struct freed_by {
-    template <class T> void operator()(T* p) const noexcept { Free(p); }
+template <auto Free>
+struct freed_by {
+    template <class T>
+    void operator()(T* p) const noexcept {
+        Free(p);
+    }
 };
 using bignum = std::unique_ptr<BIGNUM, freed_by<BN_free>>;
 using param_builder = std::unique_ptr<OSSL_PARAM_BLD, freed_by<OSSL_PARAM_BLD_free>>;
@@ -84,8 +88,10 @@ std::shared_ptr<EVP_PKEY> ec_key(dom::element jwk, const char* group, std::size_
     point.insert(point.end(), x->begin(), x->end());
     point.insert(point.end(), y->begin(), y->end());
     const param_builder builder(OSSL_PARAM_BLD_new());
-    if (!builder || OSSL_PARAM_BLD_push_utf8_string(builder.get(), OSSL_PKEY_PARAM_GROUP_NAME, group, 0) != 1 ||
-        OSSL_PARAM_BLD_push_octet_string(builder.get(), OSSL_PKEY_PARAM_PUB_KEY, point.data(), point.size()) != 1)
+    if (!builder ||
+        OSSL_PARAM_BLD_push_utf8_string(builder.get(), OSSL_PKEY_PARAM_GROUP_NAME, group, 0) != 1 ||
+        OSSL_PARAM_BLD_push_octet_string(builder.get(), OSSL_PKEY_PARAM_PUB_KEY, point.data(),
+                                         point.size()) != 1)
         return nullptr;
     auto key = make_key("EC", builder.get());
     if (!key)
@@ -224,7 +230,8 @@ bool verification_key::verify(signature_algorithm algorithm, std::string_view si
     return context &&
            EVP_DigestVerifyInit(context.get(), nullptr, digest_of(algorithm), nullptr, key_.get()) == 1 &&
            EVP_DigestVerify(context.get(), signature.data(), signature.size(),
-                            reinterpret_cast<const unsigned char*>(signed_part.data()), signed_part.size()) == 1;
+                            reinterpret_cast<const unsigned char*>(signed_part.data()),
+                            signed_part.size()) == 1;
 }
 
 result<key_set> key_set::parse(std::string_view text) {
@@ -244,7 +251,8 @@ result<key_set> key_set::parse(std::string_view text) {
         if (key.has_value())
             set.keys_.push_back(std::move(*key));
     }
-    std::erase_if(set.keys_, [&](const auto& key) { return std::count(ids.begin(), ids.end(), key.id()) != 1; });
+    std::erase_if(set.keys_,
+                  [&](const auto& key) { return std::count(ids.begin(), ids.end(), key.id()) != 1; });
     if (set.keys_.empty())
         return fail(errc::malformed, "the key set has no key that can verify tokens");
     return set;

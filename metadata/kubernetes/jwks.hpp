@@ -1,6 +1,6 @@
 #pragma once
-// The keys that sign service-account tokens: RFC 7517 (JWK), RFC 7518 section 6 (RSA and EC keys). Signatures are
-// checked by OpenSSL; which algorithm may be used is decided by the key, never by the token alone.
+// The keys that sign service-account tokens: RFC 7517 (JWK), RFC 7518 section 6 (RSA and EC keys). Signatures
+// are checked by OpenSSL; which algorithm may be used is decided by the key, never by the token alone.
 
 #include "metadata/kubernetes/jwt.hpp"
 
@@ -20,13 +20,14 @@ inline constexpr int min_rsa_bits = 2048, max_rsa_bits = 8192;
 
 class verification_key {
 public:
-    // One member of `keys`. Fails for what cannot or must not verify tokens: other key types, other curves, small or
-    // huge RSA keys, points that are not on the curve, use other than sig, key_ops without verify, no kid.
+    // One member of `keys`. Fails for what cannot or must not verify tokens: other key types, other curves,
+    // small or huge RSA keys, points that are not on the curve, use other than sig, key_ops without verify,
+    // no kid.
     static result<verification_key> parse(simdjson::dom::element jwk);
 
     [[nodiscard]] const std::string& id() const { return id_; }
-    // RS* for RSA keys, for EC keys the one that goes with the curve (RFC 7518 section 3.4); and where the JWK has an
-    // `alg`, that one alone.
+    // RS* for RSA keys, for EC keys the one that goes with the curve (RFC 7518 section 3.4); and where the
+    // JWK has an `alg`, that one alone.
     [[nodiscard]] bool allows(signature_algorithm algorithm) const;
     // False as well when the algorithm is not allowed.
     [[nodiscard]] bool verify(signature_algorithm algorithm, std::string_view signed_part,
@@ -44,8 +45,8 @@ private:
 class key_set {
 public:
     key_set() = default;
-    // Keys that cannot be used are left out, and so are all of those that share one kid. errc::malformed when it is no
-    // key set or no usable key is left.
+    // Keys that cannot be used are left out, and so are all of those that share one kid. errc::malformed when
+    // it is no key set or no usable key is left.
     static result<key_set> parse(std::string_view text);
 
     // Null: there is no such key.

@@ -69,14 +69,17 @@ result<json_document> parse_part(std::string_view encoded, const char* what) {
     return document;
 }
 
-bool has_member(dom::element object, std::string_view name) { return object[name].error() == simdjson::SUCCESS; }
+bool has_member(dom::element object, std::string_view name) {
+    return object[name].error() == simdjson::SUCCESS;
+}
 
 bool is_printable(std::string_view text, std::size_t longest) {
     return !text.empty() && text.size() <= longest &&
            std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
 }
 
-// What names of namespaces, service accounts, pods and nodes consist of: no colon above all, which `sub` is made of.
+// What names of namespaces, service accounts, pods and nodes consist of: no colon above all, which `sub` is
+// made of.
 bool is_name(std::string_view text) {
     return !text.empty() && text.size() <= longest_name && std::all_of(text.begin(), text.end(), [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
@@ -146,8 +149,8 @@ result<unverified_jwt> parse_jwt(std::string_view text) {
     const auto algorithm = parse_algorithm(json_string(root, "alg").value_or(""));
     if (!algorithm)
         return fail(errc::untrusted, "the token's alg is none of RS256, RS384, RS512, ES256, ES384, ES512");
-    // RFC 7515 section 4.1.11: what it lists must be understood, and nothing that can stand there is. RFC 7797: b64
-    // changes what is signed.
+    // RFC 7515 section 4.1.11: what it lists must be understood, and nothing that can stand there is. RFC
+    // 7797: b64 changes what is signed.
     if (has_member(root, "crit") || has_member(root, "b64"))
         return fail(errc::untrusted, "the token's header has crit or b64, which no Kubernetes token has");
     if (has_member(root, "typ") && json_string(root, "typ") != "JWT")
@@ -210,7 +213,8 @@ result<service_account_claims> read_claims(const json_document& document) {
     return c;
 }
 
-result<void> check_claims(const service_account_claims& c, const claim_expectations& expected, wall_time now) {
+result<void> check_claims(const service_account_claims& c, const claim_expectations& expected,
+                          wall_time now) {
     const auto& token = c.token;
     if (expected.issuer.empty() || token.issuer != expected.issuer)
         return fail(errc::untrusted, "the token's issuer (iss) is not this cluster's");
@@ -222,9 +226,12 @@ result<void> check_claims(const service_account_claims& c, const claim_expectati
     if (token.expires <= now)
         return fail(errc::untrusted, "the token has expired (exp)");
     if (c.not_before && *c.not_before > now + clock_leeway)
-        return fail(errc::untrusted, "the token is not valid yet (nbf); are this node's clock and the API server's apart?");
+        return fail(errc::untrusted,
+                    "the token is not valid yet (nbf); are this node's clock and the API server's apart?");
     if (c.issued_at && *c.issued_at > now + clock_leeway)
-        return fail(errc::untrusted, "the token was issued in the future (iat); are this node's clock and the API server's apart?");
+        return fail(
+            errc::untrusted,
+            "the token was issued in the future (iat); are this node's clock and the API server's apart?");
     return {};
 }
 

@@ -1,7 +1,7 @@
 #pragma once
-// Which keys are known, and when the key set may be fetched again. Anybody can send a token with a kid nobody knows;
-// that must not become a request to the API server each time, must not throw good keys away, and must not keep a key
-// that has just been rotated in from being found. Plain and synchronous.
+// Which keys are known, and when the key set may be fetched again. Anybody can send a token with a kid nobody
+// knows; that must not become a request to the API server each time, must not throw good keys away, and must
+// not keep a key that has just been rotated in from being found. Plain and synchronous.
 
 #include "metadata/kubernetes/jwks.hpp"
 #include "runtime/clock.hpp"
@@ -49,8 +49,8 @@ public:
     // The keys came, but not all that was to come with them: again soon.
     void incomplete(boot_time now) { next_regular_ = now + longest_retry; }
 
-    // When the next regular fetch is due: at once if there was none, after a success the interval (±10 %), after a
-    // failure a backoff that no caller can influence.
+    // When the next regular fetch is due: at once if there was none, after a success the interval (±10 %),
+    // after a failure a backoff that no caller can influence.
     [[nodiscard]] boot_time next_regular() const { return next_regular_; }
     [[nodiscard]] bool fetching() const { return fetching_; }
     [[nodiscard]] std::optional<boot_time> last_good() const { return good_; }
@@ -65,7 +65,7 @@ private:
     settings settings_;
     random_source& random_;
     key_set keys_;
-    std::optional<boot_time> good_;      // the last good fetch
+    std::optional<boot_time> good_; // the last good fetch
     std::optional<boot_time> last_begun_;
     boot_time next_regular_{};
     unsigned failures_ = 0;

@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::size_t max_connections = 12; // two watches, and requests
 constexpr std::chrono::seconds sweep_interval{30};
+// What a server may take to begin with a page of a list; all other requests have shorter limits as a whole.
+constexpr std::chrono::seconds answer_timeout{15};
 constexpr std::size_t max_object = std::size_t{4} * 1024 * 1024;
 constexpr auto partial_object = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
@@ -21,8 +23,8 @@ constexpr int silences_without_bookmark = 4;
 
 error plain(std::string_view doing, const api_error& e) {
     return in_context(doing, fail(e.kind, e.status == 0 ? e.message
-                                                        : "the API server answered " + std::to_string(e.status) +
-                                                              ": " + e.message));
+                                                        : "the API server answered " +
+                                                              std::to_string(e.status) + ": " + e.message));
 }
 
 reflector_settings pods_settings(const settings& s) {
@@ -39,11 +41,12 @@ reflector_settings pods_settings(const settings& s) {
     r.probe = true;
     r.silence = s.watch_silence;
     r.grace = std::min<std::chrono::milliseconds>(r.grace, s.watch_silence);
-    r.permission_hint = r.as_own_node
-                            ? "grant impersonate:associated-node on nodes (authentication.k8s.io) and "
-                              "impersonate-on:associated-node:list and :watch on pods to the daemon's service account "
-                              "(Kubernetes 1.36 and later)"
-                            : "grant list and watch on pods to the daemon's service account";
+    r.permission_hint =
+        r.as_own_node
+            ? "grant impersonate:associated-node on nodes (authentication.k8s.io) and "
+              "impersonate-on:associated-node:list and :watch on pods to the daemon's service account "
+              "(Kubernetes 1.36 and later)"
+            : "grant list and watch on pods to the daemon's service account";
     return r;
 }
 
@@ -67,10 +70,16 @@ public:
     kubernetes_api(asio::io_context& loop, task_group& tasks, const clock& time, random_source& random,
                    std::unique_ptr<https_client> http, const pod_chooser& chooser,
                    metrics::kubernetes_metrics& metrics, logger& log, settings s)
-        : settings_(std::move(s)), tasks_(tasks), time_(time), random_(random), metrics_(metrics), log_(log),
+        : settings_(std::move(s)),
+          tasks_(tasks),
+          time_(time),
+          random_(random),
+          metrics_(metrics),
+          log_(log),
           http_(std::move(http)),
           token_(settings_.token_file, time, [this](bool ok) { token_reloaded(ok); }),
-          api_(*http_, token_, time, settings_.node_name), presented_(time),
+          api_(*http_, token_, time, settings_.node_name),
+          presented_(time),
           sources_(api_, chooser, presented_, time, metrics, log,
                    {settings_.source, settings_.node_name, settings_.requested_token_lifetime,
                     settings_.kubelet_pods_dir, settings_.request_timeout}),
@@ -85,11 +94,13 @@ public:
         pod_feed_ = std::make_unique<typed_feed<pod>>(
             pods, [](auto object) { return parse_pod(object); }, [](const pod&) { return true; }, log_);
         account_feed_ = std::make_unique<typed_feed<service_account>>(
-            accounts, [this](auto object) { return parse_service_account(object, settings_.annotation_prefixes); },
+            accounts,
+            [this](auto object) { return parse_service_account(object, settings_.annotation_prefixes); },
             [](const service_account& a) { return !a.annotations.empty(); }, log_);
-        pods_ = std::make_unique<reflector>(pods_settings(settings_), api_, *pod_feed_, time_, random_, metrics_, log_);
-        accounts_ = std::make_unique<reflector>(accounts_settings(settings_), api_, *account_feed_, time_, random_,
-                                                metrics_, log_);
+        pods_ = std::make_unique<reflector>(pods_settings(settings_), api_, *pod_feed_, time_, random_,
+                                            metrics_, log_);
+        accounts_ = std::make_unique<reflector>(accounts_settings(settings_), api_, *account_feed_, time_,
+                                                random_, metrics_, log_);
         tasks_.spawn(accounts_->run());
         tasks_.spawn(pods_->run());
         tasks_.spawn(verifier_.run());
@@ -109,8 +120,8 @@ public:
         if (address.is_v6() && address.to_v6().is_v4_mapped())
             address = boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, address.to_v6());
         api_request request;
-        request.target = "/api/v1/pods?fieldSelector=" +
-                         query_escape("spec.nodeName=" + settings_.node_name + ",status.podIP=" + address.to_string());
+        request.target = "/api/v1/pods?fieldSelector=" + query_escape("spec.nodeName=" + settings_.node_name +
+                                                                      ",status.podIP=" + address.to_string());
         request.as_own_node = settings_.source == token_source::impersonate;
         request.max_response_body = max_object;
         const auto answer = co_await api_.exchange(std::move(request), settings_.request_timeout);
@@ -164,7 +175,8 @@ public:
         if (answer.has_error() && answer.error().status == 404)
             co_return std::optional<service_account>();
         if (answer.has_error())
-            co_return plain("asking for service account " + one_line(namespace_name + "/" + name), answer.error());
+            co_return plain("asking for service account " + one_line(namespace_name + "/" + name),
+                            answer.error());
         const auto document = json_document::parse(answer->body.reveal(), max_object);
         if (document.has_error())
             co_return document.error();
@@ -237,25 +249,27 @@ result<std::unique_ptr<kubernetes>> assemble(asio::io_context& loop, task_group&
     if (s.node_name.empty())
         return fail(errc::malformed, "the node's name is not known; see --node-name");
     if (s.watch_timeout_min <= std::chrono::seconds(0) || s.watch_timeout_max < s.watch_timeout_min)
-        return fail(errc::malformed, "a watch's timeout must be positive, and its minimum not above its maximum");
+        return fail(errc::malformed,
+                    "a watch's timeout must be positive, and its minimum not above its maximum");
     if (s.requested_token_lifetime < std::chrono::seconds(600))
         return fail(errc::malformed, "a requested token must live for at least 600 seconds");
-    auto made = std::make_unique<kubernetes_api>(loop, tasks, time, random, std::move(http), chooser, metrics, log,
-                                                 std::move(s));
+    auto made = std::make_unique<kubernetes_api>(loop, tasks, time, random, std::move(http), chooser, metrics,
+                                                 log, std::move(s));
     if (const auto loaded = made->load_token(); loaded.has_error())
         return in_context("see --kube-token-file", loaded.error());
     return std::unique_ptr<kubernetes>(std::move(made));
 }
 
-result<std::unique_ptr<kubernetes>> make_kubernetes(asio::io_context& loop, task_group& tasks, const clock& time,
-                                                    random_source& random, std::shared_ptr<name_resolver> names,
-                                                    const pod_chooser& chooser, metrics::kubernetes_metrics& metrics,
-                                                    logger& log, settings s) {
+result<std::unique_ptr<kubernetes>>
+make_kubernetes(asio::io_context& loop, task_group& tasks, const clock& time, random_source& random,
+                std::shared_ptr<name_resolver> names, const pod_chooser& chooser,
+                metrics::kubernetes_metrics& metrics, logger& log, settings s) {
     https_client_settings client;
     client.server = s.api;
     client.ca_file = s.ca_file;
     client.user_agent = "credlet/" CREDLET_VERSION;
     client.max_connections = max_connections;
+    client.read_timeout = answer_timeout;
     https_client_events events;
     events.ca_reloaded = [&metrics, &log] {
         metrics.token_reloaded("ca", true);

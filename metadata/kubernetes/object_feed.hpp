@@ -1,6 +1,6 @@
 #pragma once
-// Between a reflector, which moves JSON, and a sink, which takes objects: parses, leaves out what nobody wants, and
-// remembers which version of which object was handed on.
+// Between a reflector, which moves JSON, and a sink, which takes objects: parses, leaves out what nobody
+// wants, and remembers which version of which object was handed on.
 
 #include "metadata/kubernetes/object_parsing.hpp"
 #include "runtime/log.hpp"
@@ -15,9 +15,9 @@ namespace credlet::metadata::kubernetes {
 class object_feed {
 public:
     virtual ~object_feed() = default;
-    // A list, page by page. Nothing reaches the sink before end_list, and then everything at once; a list begun anew
-    // forgets what it had so far. An object that cannot be parsed is left out with a warning: one bad object must not
-    // keep all others from being known.
+    // A list, page by page. Nothing reaches the sink before end_list, and then everything at once; a list
+    // begun anew forgets what it had so far. An object that cannot be parsed is left out with a warning: one
+    // bad object must not keep all others from being known.
     virtual void begin_list() = 0;
     virtual void list_item(simdjson::dom::element object) = 0;
     virtual void end_list() = 0;
@@ -28,14 +28,18 @@ public:
     [[nodiscard]] virtual bool up_to_date(const std::vector<object_version>& all) const = 0;
 };
 
-template <class Object> class typed_feed final : public object_feed {
+template <class Object>
+class typed_feed final : public object_feed {
 public:
     using parser = std::function<result<Object>(simdjson::dom::element)>;
     using filter = std::function<bool(const Object&)>;
 
     // Only objects that `wanted` accepts reach the sink; one that ceases to be wanted arrives as removed.
     typed_feed(object_sink<Object>& sink, parser parse, filter wanted, logger& log)
-        : sink_(sink), parse_(std::move(parse)), wanted_(std::move(wanted)), log_(log) {}
+        : sink_(sink),
+          parse_(std::move(parse)),
+          wanted_(std::move(wanted)),
+          log_(log) {}
 
     void begin_list() override {
         listed_.clear();

@@ -27,7 +27,8 @@ result<identity> parse_identity(dom::element object, std::string_view kind) {
     return identity{std::string(*uid), std::string(*namespace_name), std::string(*name)};
 }
 
-template <class Take> void each_annotation(dom::element object, Take take) {
+template <class Take>
+void each_annotation(dom::element object, Take take) {
     dom::object annotations;
     if (object["metadata"]["annotations"].get(annotations) != simdjson::SUCCESS)
         return;
@@ -71,7 +72,8 @@ result<pod> parse_pod(dom::element object) {
     p.namespace_name = std::move(id->namespace_name);
     p.name = std::move(id->name);
     p.terminating = json_member(*json_member(object, "metadata"), "deletionTimestamp").has_value();
-    each_annotation(object, [&](std::string_view key, std::string_view) { p.mirror |= key == mirror_annotation; });
+    each_annotation(object,
+                    [&](std::string_view key, std::string_view) { p.mirror |= key == mirror_annotation; });
     p.service_account = json_string(*spec, "serviceAccountName").value_or("");
     if (p.service_account.empty() && !p.mirror)
         return fail(errc::malformed, "pod " + p.namespace_name + "/" + p.name + " has no service account");
@@ -169,7 +171,8 @@ std::string one_line(std::string_view text, std::size_t longest) {
             line.pop_back();
     }
     std::replace_if(
-        line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+        line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; },
+        ' ');
     return line;
 }
 

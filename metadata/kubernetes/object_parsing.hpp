@@ -1,6 +1,6 @@
 #pragma once
-// From the JSON of the Kubernetes API to the few fields credlet uses. Unknown fields are ignored; a field that every
-// object has and credlet needs, when missing, is errc::malformed.
+// From the JSON of the Kubernetes API to the few fields credlet uses. Unknown fields are ignored; a field
+// that every object has and credlet needs, when missing, is errc::malformed.
 // https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
 
 #include "metadata/objects.hpp"
@@ -45,7 +45,8 @@ struct api_status {
     unsigned code = 0;
     std::string reason;  // "Expired", "Forbidden", ...
     std::string message; // on one line, at most 512 bytes
-    bool version_too_large = false; // a cause is ResourceVersionTooLarge: the server lags behind what was asked for
+    bool version_too_large =
+        false; // a cause is ResourceVersionTooLarge: the server lags behind what was asked for
     std::optional<unsigned> retry_after_seconds;
 };
 // None: it is not a Status.

@@ -20,9 +20,10 @@ void presented_store::remember(const verified_token& claims, secret_string jwt) 
         if (entries_.size() >= bound_)
             drop_expired();
         if (entries_.size() >= bound_) {
-            entries_.erase(std::min_element(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) {
-                return a.second.expires < b.second.expires;
-            }));
+            entries_.erase(
+                std::min_element(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) {
+                    return a.second.expires < b.second.expires;
+                }));
         }
         entries_.emplace(std::move(k), entry{claims.pod_uid, claims.expires, shared});
     }

@@ -1,6 +1,6 @@
 #pragma once
-// Tokens that callers presented and that verified, for the token source `caller`: the newest for each service account,
-// audience and pod. Bounded; what expires or whose pod is gone is wiped. Plain and synchronous.
+// Tokens that callers presented and that verified, for the token source `caller`: the newest for each service
+// account, audience and pod. Bounded; what expires or whose pod is gone is wiped. Plain and synchronous.
 
 #include "metadata/cluster.hpp"
 
@@ -18,7 +18,9 @@ public:
     // A token with more audiences than that is kept for the first ones only.
     static constexpr std::size_t max_audiences = 8;
 
-    explicit presented_store(const clock& time, std::size_t bound = max_tokens) : time_(time), bound_(bound) {}
+    explicit presented_store(const clock& time, std::size_t bound = max_tokens)
+        : time_(time),
+          bound_(bound) {}
 
     // Kept if it outlives the one already there. When full, the one that expires first makes room.
     void remember(const verified_token& claims, secret_string jwt);
@@ -30,8 +32,8 @@ public:
         wall_time expires;
         std::shared_ptr<const secret_string> jwt;
     };
-    // All that are not expired for the service account and audience, the longest-lived first; with pod_uid only that
-    // pod's.
+    // All that are not expired for the service account and audience, the longest-lived first; with pod_uid
+    // only that pod's.
     [[nodiscard]] std::vector<entry> find(const std::string& service_account_uid, const std::string& audience,
                                           const std::string& pod_uid) const;
     [[nodiscard]] std::size_t size() const { return entries_.size(); }

@@ -56,7 +56,8 @@ struct search {
             return;
         const auto& c = claims->token;
         const bool meant = std::find(c.audiences.begin(), c.audiences.end(), audience) != c.audiences.end();
-        if (meant && c.pod_uid == pod_uid && c.expires > now + least_life && (!best || c.expires > best->expires))
+        if (meant && c.pod_uid == pod_uid && c.expires > now + least_life &&
+            (!best || c.expires > best->expires))
             best = projected_token{secret_string(token), c.expires};
     }
 

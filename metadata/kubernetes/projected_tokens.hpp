@@ -1,7 +1,7 @@
 #pragma once
 // Tokens that the kubelet projects into pods, read from its directory on the host.
-// <pods dir>/<pod uid>/volumes/kubernetes.io~projected/<volume>/<path>, where <path> is a symlink into a directory that
-// is replaced as a whole when the token is renewed: every read opens anew.
+// <pods dir>/<pod uid>/volumes/kubernetes.io~projected/<volume>/<path>, where <path> is a symlink into a
+// directory that is replaced as a whole when the token is renewed: every read opens anew.
 
 #include "runtime/clock.hpp"
 #include "runtime/error.hpp"
@@ -16,8 +16,9 @@ struct projected_token {
     wall_time expires;
 };
 
-// The longest-lived token of the pod for the audience, chosen by what the tokens say of themselves (nobody but the
-// kubelet writes there). errc::not_found: there is none, errc::io_failed: the directory cannot be read.
+// The longest-lived token of the pod for the audience, chosen by what the tokens say of themselves (nobody
+// but the kubelet writes there). errc::not_found: there is none, errc::io_failed: the directory cannot be
+// read.
 result<projected_token> read_projected_token(const std::string& pods_dir, const std::string& pod_uid,
                                              const std::string& audience, wall_time now);
 

@@ -18,8 +18,16 @@ awaitable<bool> cancelled() {
 
 reflector::reflector(reflector_settings settings, api_client& api, object_feed& feed, const clock& time,
                      random_source& random, metrics::kubernetes_metrics& metrics, logger& log)
-    : settings_(std::move(settings)), api_(api), feed_(feed), time_(time), random_(random), metrics_(metrics),
-      log_(log), sampler_(log_interval), policy_(random), page_(std::max<std::size_t>(settings_.page, 1)),
+    : settings_(std::move(settings)),
+      api_(api),
+      feed_(feed),
+      time_(time),
+      random_(random),
+      metrics_(metrics),
+      log_(log),
+      sampler_(log_interval),
+      policy_(random),
+      page_(std::max<std::size_t>(settings_.page, 1)),
       last_alive_(time.now()) {}
 
 std::optional<boot_time> reflector::behind_since() const {
@@ -45,7 +53,8 @@ std::string reflector::target(std::string_view parameters) const {
 std::string reflector::accept(bool metadata, bool list) const {
     if (!metadata)
         return "application/json";
-    return std::string("application/json;as=PartialObjectMetadata") + (list ? "List" : "") + ";g=meta.k8s.io;v=v1";
+    return std::string("application/json;as=PartialObjectMetadata") + (list ? "List" : "") +
+           ";g=meta.k8s.io;v=v1";
 }
 
 awaitable<void> reflector::run() {
@@ -75,8 +84,8 @@ awaitable<void> reflector::run() {
 }
 
 awaitable<std::optional<reflector::ending>> reflector::list() {
-    // Objects are deleted and created while a long list is read page by page; its pages are still of one moment, as
-    // long as the server remembers it. If it does not (410), begin once more.
+    // Objects are deleted and created while a long list is read page by page; its pages are still of one
+    // moment, as long as the server remembers it. If it does not (410), begin once more.
     bool restarted = false;
     std::string continue_token;
     feed_.begin_list();
@@ -88,7 +97,7 @@ awaitable<std::optional<reflector::ending>> reflector::list() {
         request.accept = accept(settings_.metadata_only, true);
         request.as_own_node = settings_.as_own_node;
         request.max_response_body = settings_.max_page_bytes;
-        const auto answer = co_await api_.exchange(std::move(request), settings_.request_timeout);
+        const auto answer = co_await api_.exchange(std::move(request), settings_.list_timeout);
         if (answer.has_error()) {
             const auto& problem = answer.error();
             const auto end = end_of(problem);
@@ -106,8 +115,8 @@ awaitable<std::optional<reflector::ending>> reflector::list() {
         }
         const auto document = json_document::parse(answer->body.reveal(), settings_.max_page_bytes);
         if (document.has_error())
-            co_return ending{watch_end::undecodable, {}, "a list of " + settings_.what + ": " +
-                                                             document.error().message};
+            co_return ending{
+                watch_end::undecodable, {}, "a list of " + settings_.what + ": " + document.error().message};
         const auto metadata = parse_list_metadata(document->root());
         if (metadata.has_error())
             co_return ending{watch_end::undecodable, {}, metadata.error().message};
@@ -129,7 +138,8 @@ awaitable<std::optional<reflector::ending>> reflector::list() {
 
 awaitable<reflector::ending> reflector::watch() {
     using namespace asio::experimental::awaitable_operators;
-    const auto spread = static_cast<std::uint64_t>((settings_.timeout_max - settings_.timeout_min).count()) + 1;
+    const auto spread =
+        static_cast<std::uint64_t>((settings_.timeout_max - settings_.timeout_min).count()) + 1;
     const auto timeout = settings_.timeout_min + std::chrono::seconds(random_.next() % spread);
     api_request request;
     request.target = target("watch=1&allowWatchBookmarks=true&resourceVersion=" + query_escape(version_) +
@@ -270,7 +280,8 @@ awaitable<api_result<bool>> reflector::matches_server() {
 
 void reflector::report(const ending& e, watch_step next) {
     if (e.end == watch_end::closed || e.end == watch_end::expired) {
-        log_.debug("watch ended", {{"what", settings_.what}, {"reason", reason_of(e.end)}, {"relist", next.relist}});
+        log_.debug("watch ended",
+                   {{"what", settings_.what}, {"reason", reason_of(e.end)}, {"relist", next.relist}});
         return;
     }
     troubled_ = true;

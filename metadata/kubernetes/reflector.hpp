@@ -1,18 +1,20 @@
 #pragma once
-// Keeps a sink equal to what the API server has of one kind of objects: one list, then watches, each resumed where
-// the last one ended (watch_policy says how). Upstream loop only; all references outlive run().
+// Keeps a sink equal to what the API server has of one kind of objects: one list, then watches, each resumed
+// where the last one ended (watch_policy says how). Upstream loop only; all references outlive run().
 // https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 //
-// A watch that has gone dead without a word looks exactly like a cluster in which nothing happens. Three things tell
-// them apart:
+// A watch that has gone dead without a word looks exactly like a cluster in which nothing happens. Three
+// things tell them apart:
 // - the kernel, where the network is gone (TCP_USER_TIMEOUT and keep-alive of the client's sockets);
 // - bookmarks, which a server sends about once a minute: `longest_silence` without a byte ends the watch;
-// - with `probe` (pods): when not a byte came for `silence`, the objects' metadata are listed from the server's cache
-//   over another connection. Are they what we have seen, there is nothing that the watch could have told us. Do they
-//   differ, and `grace` later still nothing came, the watch is dead and is resumed from the last version. In an idle
-//   cluster no watch is ever restarted for being idle, in a busy one neither: other nodes' pods are not compared. If
-//   the probe asks a server that lags behind, the price is a cheap resumption, at most one in `silence`.
-//   A probe that fails says nothing about the watch; it is repeated, and meanwhile we are `behind`.
+// - with `probe` (pods): when not a byte came for `silence`, the objects' metadata are listed from the
+// server's cache
+//   over another connection. Are they what we have seen, there is nothing that the watch could have told us.
+//   Do they differ, and `grace` later still nothing came, the watch is dead and is resumed from the last
+//   version. In an idle cluster no watch is ever restarted for being idle, in a busy one neither: other
+//   nodes' pods are not compared. If the probe asks a server that lags behind, the price is a cheap
+//   resumption, at most one in `silence`. A probe that fails says nothing about the watch; it is repeated,
+//   and meanwhile we are `behind`.
 
 #include "metadata/kubernetes/api_client.hpp"
 #include "metadata/kubernetes/object_feed.hpp"
@@ -27,17 +29,19 @@
 namespace credlet::metadata::kubernetes {
 
 struct reflector_settings {
-    std::string what;           // for people: "pods on node n1"
+    std::string what; // for people: "pods on node n1"
     metrics::watched metric{};
     std::string collection;     // "/api/v1/pods"
     std::string field_selector; // unescaped; empty: all
     bool metadata_only = false; // PartialObjectMetadata
     bool as_own_node = false;
-    std::size_t page = 50;      // objects per page; halved while a page is larger than max_page_bytes
+    std::size_t page = 50; // objects per page; halved while a page is larger than max_page_bytes
     std::size_t max_page_bytes = std::size_t{8} * 1024 * 1024;
-    std::chrono::milliseconds request_timeout{5000};
+    std::chrono::milliseconds request_timeout{5000}; // of a watch's head, and of a probe
+    // Of a page: to list one node's pods, servers before 1.31 read all pods of the cluster from etcd.
+    std::chrono::milliseconds list_timeout{30000};
     std::chrono::seconds timeout_min{300}, timeout_max{600}; // timeoutSeconds of a watch, drawn for each
-    std::chrono::milliseconds overtime{15000};               // silence after which even timeoutSeconds is overdue
+    std::chrono::milliseconds overtime{15000}; // silence after which even timeoutSeconds is overdue
     std::optional<std::chrono::milliseconds> longest_silence; // none: timeoutSeconds and overtime
     bool probe = false;
     std::chrono::milliseconds silence{35000}, grace{5000};
@@ -90,8 +94,8 @@ private:
     std::size_t page_;
     std::string version_; // of the list or the last event; kept while resuming
     boot_time last_alive_;
-    bool open_ = false;    // a watch stands
-    bool doubted_ = false; // and may be dead
+    bool open_ = false;     // a watch stands
+    bool doubted_ = false;  // and may be dead
     bool troubled_ = false; // said so in the log
 };
 

@@ -24,24 +24,29 @@ std::string advice(const api_error& e, std::string_view source, const pod& p, st
     switch (e.status) {
     case 403:
         if (e.message.find("impersonate") != std::string::npos)
-            return "grant impersonate:associated-node on nodes (authentication.k8s.io) to the daemon's service account "
+            return "grant impersonate:associated-node on nodes (authentication.k8s.io) to the daemon's "
+                   "service account "
                    "(Kubernetes 1.36 and later), or use another --token-source";
         if (e.message.find("request-serviceaccounts-token-audience") != std::string::npos ||
             e.message.find("audience") != std::string::npos)
             return "let system:nodes request the audience " + std::string(audience) +
-                   " (verb request-serviceaccounts-token-audience), or see the admission policy that confines "
+                   " (verb request-serviceaccounts-token-audience), or see the admission policy that "
+                   "confines "
                    "credlet's token requests";
         if (source == "impersonate")
-            return "grant impersonate-on:associated-node:create on serviceaccounts/token to the daemon's service account";
+            return "grant impersonate-on:associated-node:create on serviceaccounts/token to the daemon's "
+                   "service account";
         return "grant create on serviceaccounts/token in namespace " + p.namespace_name +
-               " to the daemon's service account; where that is granted, see the admission policy that confines it";
+               " to the daemon's service account; where that is granted, see the admission policy that "
+               "confines it";
     case 404:
         return "service account " + account + " or pod " + p.name + " is gone";
     case 409:
         return "pod " + p.name + " or service account " + account + " was replaced by another of that name";
     case 400:
     case 422:
-        return "see the audience annotation of service account " + account + " and the token lifetime asked for";
+        return "see the audience annotation of service account " + account +
+               " and the token lifetime asked for";
     case 401:
         return "see that --kube-token-file holds a valid token of this cluster";
     default:
@@ -80,10 +85,11 @@ std::optional<wall_time> parse_timestamp(std::string_view text) {
     const int hour = digits(text, 11, 2);
     const int minute = digits(text, 14, 2);
     const int second = digits(text, 17, 2);
-    if (year < 1970 || month < 1 || day < 1 || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 ||
-        second > 59)
+    if (year < 1970 || month < 1 || day < 1 || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
+        second < 0 || second > 59)
         return std::nullopt;
-    const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)),
+    const std::chrono::year_month_day date{std::chrono::year(year),
+                                           std::chrono::month(static_cast<unsigned>(month)),
                                            std::chrono::day(static_cast<unsigned>(day))};
     if (!date.ok())
         return std::nullopt;
@@ -105,8 +111,8 @@ result<requested_token> parse_token_answer(std::string_view body) {
     return requested_token{secret_string(*token), *expires};
 }
 
-sts::failure token_failure(const api_error& e, std::string_view source, const pod& p, std::string_view audience,
-                           std::string_view node_name) {
+sts::failure token_failure(const api_error& e, std::string_view source, const pod& p,
+                           std::string_view audience, std::string_view node_name) {
     static constexpr std::array<unsigned, 5> definitive{400, 403, 404, 409, 422};
     sts::failure f;
     f.kind = e.kind == errc::cancelled ? sts::failure_kind::cancelled : sts::failure_kind::no_token;
@@ -116,9 +122,10 @@ sts::failure token_failure(const api_error& e, std::string_view source, const po
     f.definitive = std::find(definitive.begin(), definitive.end(), e.status) != definitive.end();
     if (e.status == 0)
         f.transport = e.kind;
-    f.message = "no token for service account " + p.namespace_name + "/" + p.service_account + " (pod " + p.name +
-                ", source " + std::string(source) + "): " +
-                (e.status == 0 ? e.message : "the API server answered " + std::to_string(e.status) + ": " + e.message) +
+    f.message = "no token for service account " + p.namespace_name + "/" + p.service_account + " (pod " +
+                p.name + ", source " + std::string(source) + "): " +
+                (e.status == 0 ? e.message
+                               : "the API server answered " + std::to_string(e.status) + ": " + e.message) +
                 "; " + advice(e, source, p, audience, node_name);
     return f;
 }

@@ -14,8 +14,8 @@ namespace credlet::metadata::kubernetes {
 // Kubernetes refuses less with 422.
 inline constexpr std::chrono::seconds min_token_lifetime{600};
 
-// POST .../serviceaccounts/NAME/token. The audience is always named: without one, Kubernetes would hand out a token
-// for its own API. The binding names the pod by name and uid, so that it ends with the pod.
+// POST .../serviceaccounts/NAME/token. The audience is always named: without one, Kubernetes would hand out a
+// token for its own API. The binding names the pod by name and uid, so that it ends with the pod.
 api_request make_token_request(const pod& bound_to, std::string_view audience, std::chrono::seconds lifetime);
 
 struct requested_token {
@@ -27,8 +27,9 @@ result<requested_token> parse_token_answer(std::string_view body);
 // RFC 3339 as Kubernetes writes it (UTC, whole seconds); none: something else.
 std::optional<wall_time> parse_timestamp(std::string_view text);
 
-// What a failed TokenRequest means for the caller: 400, 403, 404, 409 and 422 are definitive, with Kubernetes' own
-// words and what to do; everything else may go away by itself. source: "request" or "impersonate".
+// What a failed TokenRequest means for the caller: 400, 403, 404, 409 and 422 are definitive, with
+// Kubernetes' own words and what to do; everything else may go away by itself. source: "request" or
+// "impersonate".
 sts::failure token_failure(const api_error& e, std::string_view source, const pod& bound_to,
                            std::string_view audience, std::string_view node_name);
 

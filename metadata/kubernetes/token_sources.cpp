@@ -30,7 +30,9 @@ sts::failure no_token(std::string message) {
     return f;
 }
 
-std::string account_of(const sts::credential_spec& spec) { return spec.namespace_name + "/" + spec.service_account; }
+std::string account_of(const sts::credential_spec& spec) {
+    return spec.namespace_name + "/" + spec.service_account;
+}
 
 sts::failure nobody_left(const sts::credential_spec& spec) {
     return no_token("no pod of service account " + account_of(spec) + " is left on this node");
@@ -56,7 +58,12 @@ std::string_view to_string(token_source source) {
 
 token_sources::token_sources(api_client& api, const pod_chooser& chooser, const presented_store& presented,
                              const clock& time, metrics::kubernetes_metrics& metrics, logger& log, options o)
-    : api_(api), chooser_(chooser), presented_(presented), time_(time), metrics_(metrics), log_(log),
+    : api_(api),
+      chooser_(chooser),
+      presented_(presented),
+      time_(time),
+      metrics_(metrics),
+      log_(log),
       options_(std::move(o)) {}
 
 token_sources::slot& token_sources::slot_of(const sts::credential_spec& spec) {
@@ -82,7 +89,8 @@ bool token_sources::refused(token_source source, const sts::credential_spec& spe
 }
 
 void token_sources::refuse(token_source source, const sts::credential_spec& spec, const sts::failure& f) {
-    // A refusal to impersonate is about the cluster or the daemon; any other may be about this service account alone.
+    // A refusal to impersonate is about the cluster or the daemon; any other may be about this service
+    // account alone.
     const bool for_all = f.message.find("cannot impersonate") != std::string::npos;
     std::erase_if(refusals_, [&](const auto& r) { return time_.now() >= r.second; });
     if (refusals_.size() < max_refusals)
@@ -113,7 +121,8 @@ token_sources::obtain(std::shared_ptr<const sts::credential_spec> spec, bool fre
                 tried = attempt{no_token("the only token there is for service account " + account_of(*spec) +
                                          " has been used and was refused"),
                                 errc::not_found};
-            metrics_.token_request(to_string(source), tried.has_value() ? "ok" : to_string(tried.error().kind), took);
+            metrics_.token_request(to_string(source),
+                                   tried.has_value() ? "ok" : to_string(tried.error().kind), took);
             if (tried.has_error()) {
                 auto f = tried.error().failure;
                 const bool next = source == token_source::caller || f.http_status == 403;
@@ -207,19 +216,21 @@ token_sources::attempted<token_sources::token_ptr> token_sources::presented(cons
             chooser_.choose_pod(spec.service_account_uid, token.pod_uid).has_value())
             return token.jwt;
     }
-    return attempt{no_token("no pod of service account " + account_of(spec) + " has presented a token with audience " +
-                            spec.audience + " so far; see AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+    return attempt{no_token("no pod of service account " + account_of(spec) +
+                            " has presented a token with audience " + spec.audience +
+                            " so far; see AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
                    errc::not_found};
 }
 
-token_sources::attempted<token_sources::token_ptr> token_sources::projected(const sts::credential_spec& spec) {
+token_sources::attempted<token_sources::token_ptr>
+token_sources::projected(const sts::credential_spec& spec) {
     const auto bound_to = chooser_.choose_pod(spec.service_account_uid, spec.pod_uid);
     if (!bound_to)
         return attempt{nobody_left(spec), errc::not_found};
     auto token = read_projected_token(options_.kubelet_pods_dir, bound_to->uid, spec.audience, time_.wall());
     if (token.has_error())
-        return attempt{no_token("no projected token of pod " + bound_to->namespace_name + "/" + bound_to->name + ": " +
-                                token.error().message),
+        return attempt{no_token("no projected token of pod " + bound_to->namespace_name + "/" +
+                                bound_to->name + ": " + token.error().message),
                        token.error().kind};
     return std::make_shared<const secret_string>(std::move(token->jwt));
 }
@@ -239,7 +250,8 @@ void token_sources::drop_expired() {
         if (slot.jwt && now >= slot.use_until)
             slot.jwt = nullptr;
     }
-    std::erase_if(slots_, [&](const auto& s) { return !s.second.jwt && now - s.second.last_used > forget_after; });
+    std::erase_if(slots_,
+                  [&](const auto& s) { return !s.second.jwt && now - s.second.last_used > forget_after; });
 }
 
 void token_sources::forget_pod(const std::string& pod_uid) {

@@ -1,14 +1,14 @@
 #pragma once
-// Where web identity tokens come from: callers' own, TokenRequest as this node or as the daemon, the kubelet's files.
-// Upstream loop only; all references outlive it.
+// Where web identity tokens come from: callers' own, TokenRequest as this node or as the daemon, the
+// kubelet's files. Upstream loop only; all references outlive it.
 //
-// Requested tokens are kept per service account (and pod, where sessions are per pod) and audience, while both a fifth
-// of their life and two minutes remain and their pod is still alive, so that a failing STS does not turn into a
-// TokenRequest per retry.
+// Requested tokens are kept per service account (and pod, where sessions are per pod) and audience, while
+// both a fifth of their life and two minutes remain and their pod is still alive, so that a failing STS does
+// not turn into a TokenRequest per retry.
 //
-// `automatic` takes the first of caller, impersonate and request that delivers. What Kubernetes refused (403) is not
-// tried again for ten minutes while another way is open; when none is, it is, so that a permission that was granted
-// meanwhile helps at once.
+// `automatic` takes the first of caller, impersonate and request that delivers. What Kubernetes refused (403)
+// is not tried again for ten minutes while another way is open; when none is, it is, so that a permission
+// that was granted meanwhile helps at once.
 
 #include "metadata/kubernetes/api_client.hpp"
 #include "metadata/kubernetes/kubernetes.hpp"
@@ -39,8 +39,8 @@ public:
     static constexpr std::size_t max_refusals = 1024;
     static constexpr std::size_t max_kept = 4096;
 
-    token_sources(api_client& api, const pod_chooser& chooser, const presented_store& presented, const clock& time,
-                  metrics::kubernetes_metrics& metrics, logger& log, options o);
+    token_sources(api_client& api, const pod_chooser& chooser, const presented_store& presented,
+                  const clock& time, metrics::kubernetes_metrics& metrics, logger& log, options o);
 
     // As sts::web_identity_tokens.
     awaitable<sts::outcome<sts::web_identity_token>> obtain(std::shared_ptr<const sts::credential_spec> spec,
@@ -52,7 +52,8 @@ public:
 
 private:
     using digest = std::array<std::uint8_t, 32>;
-    using key = std::tuple<std::string, std::string, std::string>; // service account's uid, pod's uid, audience
+    using key =
+        std::tuple<std::string, std::string, std::string>; // service account's uid, pod's uid, audience
     // What is known about one kind of token.
     struct slot {
         std::shared_ptr<const secret_string> jwt; // null: none is kept
@@ -66,12 +67,14 @@ private:
         sts::failure failure;
         errc kind = errc::internal; // for the metric
     };
-    template <class T> using attempted = boost::system::result<T, attempt>;
+    template <class T>
+    using attempted = boost::system::result<T, attempt>;
     using token_ptr = std::shared_ptr<const secret_string>;
 
-    awaitable<attempted<token_ptr>> try_source(token_source source, std::shared_ptr<const sts::credential_spec> spec,
-                                               bool fresh);
-    awaitable<attempted<token_ptr>> request(token_source source, std::shared_ptr<const sts::credential_spec> spec);
+    awaitable<attempted<token_ptr>> try_source(token_source source,
+                                               std::shared_ptr<const sts::credential_spec> spec, bool fresh);
+    awaitable<attempted<token_ptr>> request(token_source source,
+                                            std::shared_ptr<const sts::credential_spec> spec);
     attempted<token_ptr> presented(const sts::credential_spec& spec, bool fresh);
     attempted<token_ptr> projected(const sts::credential_spec& spec);
     token_ptr kept(const sts::credential_spec& spec, token_source source);
@@ -89,7 +92,8 @@ private:
     logger& log_;
     options options_;
     std::map<key, slot> slots_;
-    std::map<std::pair<token_source, std::string>, boot_time> refusals_; // until when; "" or a service account's uid
+    std::map<std::pair<token_source, std::string>, boot_time>
+        refusals_; // until when; "" or a service account's uid
     std::optional<token_source> last_good_;
     std::string last_refusal_;
 };

@@ -27,8 +27,14 @@ struct waiter {
 token_verifier::token_verifier(asio::any_io_executor executor, task_group& tasks, api_client& api,
                                const clock& time, random_source& random, metrics::kubernetes_metrics& metrics,
                                logger& log, settings s)
-    : tasks_(tasks), api_(api), time_(time), metrics_(metrics), log_(log), settings_(std::move(s)),
-      keys_(settings_.keys, random), issuer_(settings_.issuer),
+    : tasks_(tasks),
+      api_(api),
+      time_(time),
+      metrics_(metrics),
+      log_(log),
+      settings_(std::move(s)),
+      keys_(settings_.keys, random),
+      issuer_(settings_.issuer),
       fetched_(std::move(executor), asio::steady_timer::time_point::max()) {}
 
 awaitable<void> token_verifier::run() {
@@ -62,8 +68,9 @@ awaitable<void> token_verifier::fetch() {
     if (keys.has_error()) {
         keys_.failed(time_.now());
         if (sampler_.admit("keys", time_.now().time_since_epoch()).write)
-            log_.warn("cannot fetch the keys that service-account tokens are signed with; known ones stay in use",
-                      {{"why", keys.error().message}});
+            log_.warn(
+                "cannot fetch the keys that service-account tokens are signed with; known ones stay in use",
+                {{"why", keys.error().message}});
     }
     if (settings_.issuer.empty() && keys.has_value())
         co_await fetch_issuer();
@@ -81,10 +88,11 @@ awaitable<result<void>> token_verifier::fetch_keys() {
     const auto answer = co_await api_.exchange(std::move(request), settings_.request_timeout);
     if (answer.has_error())
         co_return fail(answer.error().kind,
-                       answer.error().message + (answer.error().status == 403
-                                                     ? "; bind ClusterRole system:service-account-issuer-discovery "
-                                                       "to the daemon's service account"
-                                                     : ""));
+                       answer.error().message +
+                           (answer.error().status == 403
+                                ? "; bind ClusterRole system:service-account-issuer-discovery "
+                                  "to the daemon's service account"
+                                : ""));
     auto set = key_set::parse(answer->body.reveal());
     if (set.has_error())
         co_return set.error();
@@ -112,7 +120,8 @@ awaitable<void> token_verifier::fetch_issuer() {
         problem = "the discovery document names no issuer";
     }
     if (issuer_.empty() && sampler_.admit("issuer", time_.now().time_since_epoch()).write)
-        log_.warn("cannot learn the issuer of this cluster's tokens; name it with --token-issuer, or bind ClusterRole "
+        log_.warn("cannot learn the issuer of this cluster's tokens; name it with --token-issuer, or bind "
+                  "ClusterRole "
                   "system:service-account-issuer-discovery to the daemon's service account",
                   {{"why", problem}});
 }
@@ -131,14 +140,16 @@ awaitable<result<void>> token_verifier::wait_for_fetch() {
     co_return result<void>();
 }
 
-awaitable<result<verified_token>> token_verifier::verify(secret_string jwt, std::vector<std::string> audiences) {
+awaitable<result<verified_token>> token_verifier::verify(secret_string jwt,
+                                                         std::vector<std::string> audiences) {
     const auto token = parse_jwt(jwt.reveal());
     if (token.has_error())
         co_return token.error();
     auto claims = read_claims(token->claims);
     if (claims.has_error())
         co_return claims.error();
-    // What is wrong by its claims already is not worth a fetch. Nothing is believed before the signature holds.
+    // What is wrong by its claims already is not worth a fetch. Nothing is believed before the signature
+    // holds.
     if (!issuer_.empty()) {
         const auto held = check_claims(*claims, {issuer_, audiences}, time_.wall());
         if (held.has_error())
@@ -170,7 +181,8 @@ awaitable<result<verified_token>> token_verifier::verify(secret_string jwt, std:
     case key_cache::answer::unknown:
         co_return fail(errc::untrusted, "the token is signed by a key that this cluster does not have (kid)");
     case key_cache::answer::wait:
-        co_return fail(errc::unavailable, "the token's key is not known yet, and the key set was fetched just now");
+        co_return fail(errc::unavailable,
+                       "the token's key is not known yet, and the key set was fetched just now");
     case key_cache::answer::fetch:
     case key_cache::answer::no_keys:
         co_return fail(errc::unavailable, "the cluster's keys could not be fetched yet (/openid/v1/jwks)");
@@ -180,7 +192,8 @@ awaitable<result<verified_token>> token_verifier::verify(secret_string jwt, std:
                                             ? "the token's signature does not hold"
                                             : "the token's alg does not go with the key it names");
     if (issuer_.empty())
-        co_return fail(errc::unavailable, "the issuer of this cluster's tokens is not known yet; see --token-issuer");
+        co_return fail(errc::unavailable,
+                       "the issuer of this cluster's tokens is not known yet; see --token-issuer");
     const auto held = check_claims(*claims, {issuer_, std::move(audiences)}, time_.wall());
     if (held.has_error())
         co_return held.error();

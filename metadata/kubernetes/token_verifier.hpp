@@ -1,7 +1,7 @@
 #pragma once
-// Tells whether a token is one of this cluster's, bound to a pod and meant for an audience, without asking the API
-// server about it: keys and issuer are fetched now and then. Upstream loop only; references outlive it, and its tasks
-// are drained before it goes.
+// Tells whether a token is one of this cluster's, bound to a pod and meant for an audience, without asking
+// the API server about it: keys and issuer are fetched now and then. Upstream loop only; references outlive
+// it, and its tasks are drained before it goes.
 
 #include "metadata/kubernetes/api_client.hpp"
 #include "metadata/kubernetes/key_cache.hpp"

@@ -10,15 +10,16 @@
 
 namespace credlet::metadata::kubernetes {
 
-inline constexpr std::size_t max_watch_frame = std::size_t{4} * 1024 * 1024; // bytes: etcd takes objects up to 1.5 MiB
+inline constexpr std::size_t max_watch_frame =
+    std::size_t{4} * 1024 * 1024; // bytes: etcd takes objects up to 1.5 MiB
 
 // Bytes in, lines out. Copies what is left over between two feeds and nothing else.
 class watch_frames {
 public:
     explicit watch_frames(std::size_t longest = max_watch_frame) : longest_(longest) {}
 
-    // When bytes came and next() has none left. errc::too_large when a line is longer than allowed; the stream is
-    // then of no more use.
+    // When bytes came and next() has none left. errc::too_large when a line is longer than allowed; the
+    // stream is then of no more use.
     result<void> feed(std::string_view bytes);
     // The next whole line, without its end, until the next call of anything; empty lines are skipped.
     std::optional<std::string_view> next();
@@ -40,7 +41,8 @@ struct watch_event {
     simdjson::dom::element object;
 };
 
-// errc::malformed: not JSON, no object, or a type that this version does not know (then something was missed).
+// errc::malformed: not JSON, no object, or a type that this version does not know (then something was
+// missed).
 result<watch_event> decode_watch_event(std::string_view frame);
 
 } // namespace credlet::metadata::kubernetes

@@ -1,6 +1,6 @@
 #pragma once
-// What a reflector does after a list or a watch has ended, for whatever reason: list anew or resume, and when. Plain
-// and synchronous; the reflector carries it out.
+// What a reflector does after a list or a watch has ended, for whatever reason: list anew or resume, and
+// when. Plain and synchronous; the reflector carries it out.
 
 #include "metadata/kubernetes/api_client.hpp"
 #include "runtime/random.hpp"
@@ -11,17 +11,17 @@
 namespace credlet::metadata::kubernetes {
 
 enum class watch_end {
-    closed,           // the body ended as it should: the server's timeoutSeconds
-    connection,       // no connection, reset, cut short, or a deadline of the exchange passed
-    silent,           // nothing came for too long: half-open
-    expired,          // 410: the resourceVersion or the continue token is too old
-    throttled,        // 429
-    unavailable,      // 5xx
-    unauthorized,     // 401, although the token file was read again
-    forbidden,        // 403
-    version_ahead,    // 504 ResourceVersionTooLarge: this server has not caught up with what another one told us
-    undecodable,      // a frame or a page that cannot be understood: something was missed
-    refused,          // any other answer, 400 for one
+    closed,        // the body ended as it should: the server's timeoutSeconds
+    connection,    // no connection, reset, cut short, or a deadline of the exchange passed
+    silent,        // nothing came for too long: half-open
+    expired,       // 410: the resourceVersion or the continue token is too old
+    throttled,     // 429
+    unavailable,   // 5xx
+    unauthorized,  // 401, although the token file was read again
+    forbidden,     // 403
+    version_ahead, // 504 ResourceVersionTooLarge: this server has not caught up with what another one told us
+    undecodable,   // a frame or a page that cannot be understood: something was missed
+    refused,       // any other answer, 400 for one
 };
 // The label of credlet_watch_restarts_total.
 std::string_view reason_of(watch_end end);
@@ -35,22 +35,24 @@ struct watch_step {
 
 class watch_policy {
 public:
-    // 800 ms, doubled up to 30 s, full jitter: the backoff of Kubernetes' own client, which every API server knows.
+    // 800 ms, doubled up to 30 s, full jitter: the backoff of Kubernetes' own client, which every API server
+    // knows.
     static constexpr std::chrono::milliseconds first_backoff{800}, longest_backoff{30000};
     // Longer than this the server is not believed: the map of pods would age unseen.
     static constexpr std::chrono::milliseconds longest_retry_after{60000};
     // A watch that lasted so long was healthy: the next trouble is a new one.
     static constexpr std::chrono::milliseconds healthy_after{10000};
-    // One that was closed sooner than this is not simply begun anew at once: a server that closes all watches at once
-    // would be asked without pause.
+    // One that was closed sooner than this is not simply begun anew at once: a server that closes all watches
+    // at once would be asked without pause.
     static constexpr std::chrono::milliseconds briefest_watch{1000};
-    // After so many in a row the version is of no use: the cluster's history was set back, by a restored backup.
+    // After so many in a row the version is of no use: the cluster's history was set back, by a restored
+    // backup.
     static constexpr unsigned versions_ahead_in_a_row = 3;
 
     explicit watch_policy(random_source& random) : random_(random) {}
 
-    // have_version: there was a complete list and its resourceVersion can be resumed from. lasted: how long the watch
-    // stood open; zero for a list and for a watch that did not open.
+    // have_version: there was a complete list and its resourceVersion can be resumed from. lasted: how long
+    // the watch stood open; zero for a list and for a watch that did not open.
     watch_step after(watch_end end, bool have_version, std::chrono::nanoseconds lasted,
                      std::optional<std::chrono::milliseconds> retry_after);
 

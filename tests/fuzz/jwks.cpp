@@ -1,5 +1,5 @@
-// A key set as the API server (or whatever answered in its place) sent it; each key that is accepted must be able to
-// look at a signature and refuse it.
+// A key set as the API server (or whatever answered in its place) sent it; each key that is accepted must be
+// able to look at a signature and refuse it.
 
 #include "metadata/kubernetes/jwks.hpp"
 
@@ -21,10 +21,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const auto* key = set->find(kid);
         if (key == nullptr)
             continue;
-        for (const auto algorithm : {signature_algorithm::rs256, signature_algorithm::es256, signature_algorithm::es384,
-                                     signature_algorithm::es512}) {
-            for (const std::size_t length : {std::size_t{256}, std::size_t{64}, std::size_t{96}, std::size_t{132}}) {
-                if (length <= signature.size() && key->verify(algorithm, "text", std::span(signature).first(length)))
+        for (const auto algorithm : {signature_algorithm::rs256, signature_algorithm::es256,
+                                     signature_algorithm::es384, signature_algorithm::es512}) {
+            for (const std::size_t length :
+                 {std::size_t{256}, std::size_t{64}, std::size_t{96}, std::size_t{132}}) {
+                if (length <= signature.size() &&
+                    key->verify(algorithm, "text", std::span(signature).first(length)))
                     std::abort();
             }
         }

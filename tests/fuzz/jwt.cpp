@@ -1,5 +1,5 @@
-// A token from anybody: taken apart, its claims read and judged, its signature held against keys of every type. Nothing
-// is believed: the fuzzer does not have the private keys.
+// A token from anybody: taken apart, its claims read and judged, its signature held against keys of every
+// type. Nothing is believed: the fuzzer does not have the private keys.
 
 #include "metadata/kubernetes/jwks.hpp"
 
@@ -36,7 +36,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto jwt = parse_jwt(text);
     if (jwt.has_error())
         return 0;
-    if (text.size() > max_jwt || jwt->key_id.empty() || jwt->signature.empty() || !text.starts_with(jwt->signed_part))
+    if (text.size() > max_jwt || jwt->key_id.empty() || jwt->signature.empty() ||
+        !text.starts_with(jwt->signed_part))
         std::abort();
     for (const auto* kid : {"rsa", "p256", "p384", "p521"}) {
         const auto* key = keys().find(kid);
@@ -50,7 +51,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (token.pod_uid.empty() || token.namespace_name.find(':') != std::string::npos)
         std::abort();
     const wall_time now{std::chrono::seconds(1'760'000'000)};
-    if (check_claims(*claims, {"https://issuer", {"sts.amazonaws.com"}}, now).has_value() && token.expires <= now)
+    if (check_claims(*claims, {"https://issuer", {"sts.amazonaws.com"}}, now).has_value() &&
+        token.expires <= now)
         std::abort();
     return 0;
 }

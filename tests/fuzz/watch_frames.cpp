@@ -1,5 +1,5 @@
-// The stream of a watch, cut into chunks by its first byte; every frame goes the way of a pod, a service account and a
-// Status. However it is cut, the frames are the same.
+// The stream of a watch, cut into chunks by its first byte; every frame goes the way of a pod, a service
+// account and a Status. However it is cut, the frames are the same.
 
 #include "metadata/kubernetes/watch_frames.hpp"
 

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "sim"))
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
-from daemon import Credlet  # noqa: E402
+from daemon import Credlet, served  # noqa: E402
 from simulator import Simulator, wait_until  # noqa: E402
 
 ADDRESSES = (f"127.10.{high}.{low}" for high in range(256) for low in range(1, 255))
@@ -99,10 +99,6 @@ def warm_pod(credlet, new_pod):
         answer = wait_until(lambda: served((daemon or credlet).credentials(pod["ip"])), 10, "a first answer")
         return {**pod, "access_key_id": answer.json["AccessKeyId"]}
     return make
-
-
-def served(answer):
-    return answer if answer.status == 200 else None
 
 
 def pytest_report_header():

@@ -212,6 +212,11 @@ class Credlet:
                           seconds, f"a log entry: {message}")
 
 
+def served(answer):
+    """The answer, if it holds credentials: something to wait for."""
+    return answer if answer.status == 200 else None
+
+
 def parse_metrics(text):
     series = []
     for line in text.splitlines():

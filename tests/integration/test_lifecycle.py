@@ -10,8 +10,7 @@ import subprocess
 import threading
 import time
 
-from conftest import served
-from daemon import BINARY, Credlet, genuine
+from daemon import BINARY, Credlet, genuine, served
 from simulator import wait_until
 
 

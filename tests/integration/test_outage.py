@@ -6,8 +6,7 @@ import json
 import time
 
 import pytest
-from conftest import served
-from daemon import genuine
+from daemon import genuine, served
 from simulator import wait_until
 
 MINUTE = 62

@@ -5,8 +5,7 @@ import re
 import time
 
 import pytest
-from conftest import served
-from daemon import genuine
+from daemon import genuine, served
 from simulator import wait_until
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")

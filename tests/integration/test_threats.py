@@ -9,8 +9,7 @@ import socket
 import time
 
 import pytest
-from conftest import served
-from daemon import genuine
+from daemon import genuine, served
 from simulator import wait_until
 
 LIST = "/latest/meta-data/iam/security-credentials"

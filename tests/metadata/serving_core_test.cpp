@@ -125,7 +125,7 @@ TEST_CASE("T2: of 500 mutations of the paths only the paths themselves are answe
     for (const auto& path : listed)
         CHECK(node.status(get(path, session)) == 200);
     const std::vector<std::string> insertions{"/", "//", "/./", "/../", "%2f", "%2F", ";x", "?", "?a=b", "%00", "%20", "\\",
-                                              ".", "..;", "%2e%2e/", "#", "A"};
+                                              ".", "..;", "%2e%2e/", "~", "A"};
     std::size_t tried = 0;
     for (const auto& path : listed)
         for (std::size_t at = 0; at <= path.size(); at += 2)
@@ -179,7 +179,7 @@ TEST_CASE("T15: Host must name this endpoint, and web pages get nothing") {
     const metadata::host_check hosts({});
     for (const auto* foreign :
          {"169.254.170.2@attacker.com", "user:x@169.254.170.2", "169.254.170.2:", "169.254.170.2:80:80", "169.254.170.2 ",
-          "[fe80::1%25eth0]", "[fd00:ec2::23", "fd00:ec2::23]", "fd00:ec2::23", "[]", "[169.254.170.1]"}) {
+          "[fe80::1%25eth0]", "[fd00:ec2::23", "fd00:ec2::23]", "fd00:ec2::23", "[]", "[169.254.170.1]", "[169.254.170.2]"}) {
         CAPTURE(foreign);
         CHECK_FALSE(hosts.ours(foreign, asio::ip::make_address("169.254.170.1")));
     }

@@ -1,6 +1,6 @@
 #pragma once
-// What the Kubernetes side needs around it, for tests: a log and metrics that remember, sinks, a pod chooser, and JSON
-// as the API server writes it.
+// What the Kubernetes side needs around it, for tests: a log and metrics that remember, sinks, a pod chooser,
+// and JSON as the API server writes it.
 
 #include "metadata/cluster.hpp"
 #include "metrics/metrics.hpp"
@@ -12,10 +12,9 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <unistd.h>
 #include <variant>
 #include <vector>
-
-#include <unistd.h>
 
 namespace credlet::test {
 
@@ -63,7 +62,8 @@ public:
     boot_time last_alive{};
 };
 
-template <class Object> class remembering_sink final : public metadata::object_sink<Object> {
+template <class Object>
+class remembering_sink final : public metadata::object_sink<Object> {
 public:
     void replaced(std::vector<Object> all) override {
         ++replacements;
@@ -124,18 +124,20 @@ private:
     std::filesystem::path path_;
 };
 
-inline std::string pod_json(const std::string& uid, const std::string& version, const std::string& ip = "10.1.2.3") {
-    return R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"app-)" + uid + R"(","namespace":"prod","uid":")" + uid +
-           R"(","resourceVersion":")" + version +
+inline std::string pod_json(const std::string& uid, const std::string& version,
+                            const std::string& ip = "10.1.2.3") {
+    return R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"app-)" + uid +
+           R"(","namespace":"prod","uid":")" + uid + R"(","resourceVersion":")" + version +
            R"(","annotations":{"unrelated":"x"},"managedFields":[{"manager":"kubelet"}]},"spec":{"nodeName":"n1",)"
            R"("serviceAccountName":"app","containers":[{"name":"a"}]},"status":{"phase":"Running","podIP":")" +
            ip + R"(","podIPs":[{"ip":")" + ip + R"("}]}})";
 }
 
-inline std::string account_json(const std::string& uid, const std::string& version, const std::string& annotations) {
+inline std::string account_json(const std::string& uid, const std::string& version,
+                                const std::string& annotations) {
     return R"({"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"sa-)" + uid +
-           R"(","namespace":"prod","uid":")" + uid + R"(","resourceVersion":")" + version + R"(","annotations":{)" +
-           annotations + "}}}";
+           R"(","namespace":"prod","uid":")" + uid + R"(","resourceVersion":")" + version +
+           R"(","annotations":{)" + annotations + "}}}";
 }
 
 inline std::string list_json(const std::vector<std::string>& items, const std::string& version,
@@ -154,14 +156,15 @@ inline std::string event_json(const std::string& type, const std::string& object
 }
 
 inline std::string bookmark_json(const std::string& version) {
-    return event_json("BOOKMARK", R"({"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":")" + version +
-                                      R"(","creationTimestamp":null}})");
+    return event_json("BOOKMARK", R"({"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":")" +
+                                      version + R"(","creationTimestamp":null}})");
 }
 
 inline std::string status_json(int code, const std::string& reason, const std::string& message,
                                const std::string& details = "{}") {
     return R"({"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":")" + message +
-           R"(","reason":")" + reason + R"(","details":)" + details + R"(,"code":)" + std::to_string(code) + "}";
+           R"(","reason":")" + reason + R"(","details":)" + details + R"(,"code":)" + std::to_string(code) +
+           "}";
 }
 
 } // namespace credlet::test

@@ -1,6 +1,6 @@
 #pragma once
-// An https_client whose answers a test writes: one function for whole exchanges, one for streams. Records what was
-// asked.
+// An https_client whose answers a test writes: one function for whole exchanges, one for streams. Records
+// what was asked.
 
 #include "runtime/https_client.hpp"
 
@@ -69,7 +69,7 @@ class scripted_http final : public https_client {
 public:
     std::function<result<http_response>(const seen_request&)> on_exchange;
     std::function<result<std::shared_ptr<scripted_feed>>(const seen_request&)> on_open;
-    std::chrono::milliseconds delay{0};  // before each answer
+    std::chrono::milliseconds delay{0}; // before each answer
     std::vector<seen_request> exchanges, opened;
     bool stopped = false;
 
@@ -83,7 +83,8 @@ public:
         co_return on_exchange(seen);
     }
 
-    awaitable<result<std::unique_ptr<http_stream>>> open(http_request request, std::chrono::milliseconds) override {
+    awaitable<result<std::unique_ptr<http_stream>>> open(http_request request,
+                                                         std::chrono::milliseconds) override {
         const auto seen = note(request);
         opened.push_back(seen);
         if (!on_open)

@@ -5,8 +5,8 @@
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/ecdsa.h>
-#include <openssl/evp.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
@@ -40,20 +40,15 @@ inline std::string base64url(std::string_view bytes) {
 
 class signing_key {
 public:
-    static signing_key rsa(unsigned bits = 2048) {
-        return {EVP_RSA_gen(bits), 0};
-    }
-    static signing_key ec(const char* curve, std::size_t size) {
-        return {EVP_EC_gen(curve), size};
-    }
-    static signing_key ed25519() {
-        return {EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"), 0};
-    }
+    static signing_key rsa(unsigned bits = 2048) { return {EVP_RSA_gen(bits), 0}; }
+    static signing_key ec(const char* curve, std::size_t size) { return {EVP_EC_gen(curve), size}; }
+    static signing_key ed25519() { return {EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"), 0}; }
 
     // RSA: as it is. EC: r and s side by side, or DER.
     [[nodiscard]] std::string sign(const EVP_MD* digest, std::string_view text, bool pss = false,
                                    bool der = false) const {
-        const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+        const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
+                                                                              EVP_MD_CTX_free);
         EVP_PKEY_CTX* pkey_context = nullptr;
         if (EVP_DigestSignInit(context.get(), &pkey_context, digest, nullptr, key_.get()) != 1)
             throw std::runtime_error("sign");
@@ -96,7 +91,8 @@ public:
     }
 
     // members: what else the JWK has, as ,"alg":"RS256" for one.
-    [[nodiscard]] std::string jwk(const std::string& kid, const std::string& members = R"(,"use":"sig")") const {
+    [[nodiscard]] std::string jwk(const std::string& kid,
+                                  const std::string& members = R"(,"use":"sig")") const {
         const std::string head = R"({"kid":")" + kid + "\"" + members;
         if (size_ == 0)
             return head + R"(,"kty":"RSA","n":")" + base64url(number(OSSL_PKEY_PARAM_RSA_N)) + R"(","e":")" +
@@ -126,16 +122,17 @@ struct key_ring {
         return ring;
     }
     [[nodiscard]] std::string jwks() const {
-        return "{\"keys\":[" + rsa.jwk("rsa", R"(,"use":"sig","alg":"RS256")") + "," + rsa.jwk("rsa-any") + "," +
-               p256.jwk("p256") + "," + p384.jwk("p384") + "," + p521.jwk("p521") + "]}";
+        return "{\"keys\":[" + rsa.jwk("rsa", R"(,"use":"sig","alg":"RS256")") + "," + rsa.jwk("rsa-any") +
+               "," + p256.jwk("p256") + "," + p384.jwk("p384") + "," + p521.jwk("p521") + "]}";
     }
 };
 
 inline std::string hmac_sha256(std::string_view key, std::string_view text) {
     std::string out(32, '\0');
     unsigned size = 0;
-    HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(text.data()),
-         text.size(), reinterpret_cast<unsigned char*>(out.data()), &size);
+    HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+         reinterpret_cast<const unsigned char*>(text.data()), text.size(),
+         reinterpret_cast<unsigned char*>(out.data()), &size);
     return out;
 }
 

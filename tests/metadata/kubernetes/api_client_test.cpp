@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/api_client.hpp"
-
 #include "tests/support/coroutine.hpp"
 #include "tests/support/kubernetes_fakes.hpp"
 #include "tests/support/manual_clock.hpp"
@@ -62,11 +61,12 @@ TEST_CASE("a request carries the daemon's token, and impersonates nobody unless 
                         [](const auto& h) { return h.first.starts_with("Impersonate"); }) == 1);
 }
 
-TEST_CASE("F23: after a 401 the token file is read and the request sent once more, if the token is another one") {
+TEST_CASE(
+    "F23: after a 401 the token file is read and the request sent once more, if the token is another one") {
     fixture f;
     f.http.on_exchange = [&](const test::seen_request& r) {
         return r.headers.at("Authorization") == "Bearer second-token" ? test::answer_with(200, "{}")
-                                                                       : test::answer_with(401, "{}");
+                                                                      : test::answer_with(401, "{}");
     };
     CHECK(f.get().error().kind == errc::denied);
     CHECK(f.http.exchanges.size() == 1); // the same token again would be of no use
@@ -74,7 +74,8 @@ TEST_CASE("F23: after a 401 the token file is read and the request sent once mor
     CHECK(f.get().has_value());
     f.http.exchanges.clear();
     f.http.on_exchange = [&](const test::seen_request&) {
-        f.dir.write("token", "token-" + std::to_string(f.http.exchanges.size()) + std::string(f.http.exchanges.size(), 'x'));
+        f.dir.write("token", "token-" + std::to_string(f.http.exchanges.size()) +
+                                 std::string(f.http.exchanges.size(), 'x'));
         return test::answer_with(401, "{}");
     };
     CHECK(f.get().error().status == 401);
@@ -90,9 +91,7 @@ TEST_CASE("a refusal keeps what Kubernetes said, its reason and when to come bac
     CHECK(e.kind == errc::denied);
     CHECK(e.message == "pods is forbidden");
     CHECK(e.reason == "Forbidden");
-    f.http.on_exchange = [](const auto&) {
-        return test::answer_with(429, "<html>", {{"Retry-After", "7"}});
-    };
+    f.http.on_exchange = [](const auto&) { return test::answer_with(429, "<html>", {{"Retry-After", "7"}}); };
     e = f.get().error();
     CHECK(e.kind == errc::throttled);
     CHECK(e.retry_after == 7s);
@@ -100,11 +99,11 @@ TEST_CASE("a refusal keeps what Kubernetes said, its reason and when to come bac
 }
 
 TEST_CASE("every status has its kind of error") {
-    const std::pair<unsigned, errc> table[] = {{400, errc::rejected},    {401, errc::denied},      {403, errc::denied},
-                                               {404, errc::not_found},   {409, errc::rejected},    {410, errc::rejected},
-                                               {422, errc::rejected},    {429, errc::throttled},   {500, errc::unavailable},
-                                               {503, errc::unavailable}, {504, errc::unavailable}, {302, errc::malformed},
-                                               {100, errc::malformed}};
+    const std::pair<unsigned, errc> table[] = {
+        {400, errc::rejected},    {401, errc::denied},      {403, errc::denied},      {404, errc::not_found},
+        {409, errc::rejected},    {410, errc::rejected},    {422, errc::rejected},    {429, errc::throttled},
+        {500, errc::unavailable}, {503, errc::unavailable}, {504, errc::unavailable}, {302, errc::malformed},
+        {100, errc::malformed}};
     for (const auto& [status, kind] : table) {
         CAPTURE(status);
         CHECK(error_of_status(status, "", {}).kind == kind);

@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/daemon_token.hpp"
-
 #include "tests/support/kubernetes_fakes.hpp"
 #include "tests/support/manual_clock.hpp"
 
@@ -13,7 +12,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// As the kubelet's atomic writer does it: token -> ..data/token, ..data -> a directory that is replaced as a whole.
+// As the kubelet's atomic writer does it: token -> ..data/token, ..data -> a directory that is replaced as a
+// whole.
 struct projected_volume {
     test::scratch_directory dir;
     int generation = 0;
@@ -50,11 +50,12 @@ TEST_CASE("F29: a token replaced by a symlink swap is used at the next request")
     CHECK(f.reloads == std::vector<bool>{true});
 }
 
-TEST_CASE("F29: a token file that is empty, missing, no token or huge leaves the last good token in use, and counts") {
+TEST_CASE("F29: a token file that is empty, missing, no token or huge leaves the last good token in use, and "
+          "counts") {
     fixture f;
     REQUIRE(f.token.load().has_value());
-    for (const auto& bad : {std::string(), std::string(" \n"), std::string("two words"), std::string("line\nbreak"),
-                            std::string("t\xc3\xa4"), std::string(70000, 'x')}) {
+    for (const auto& bad : {std::string(), std::string(" \n"), std::string("two words"),
+                            std::string("line\nbreak"), std::string("t\xc3\xa4"), std::string(70000, 'x')}) {
         f.reloads.clear();
         f.volume.put(bad);
         f.time.advance(2s);

@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/jwks.hpp"
-
 #include "tests/support/token_forge.hpp"
 
 #include <doctest/doctest.h>
@@ -19,7 +18,8 @@ std::span<const std::uint8_t> bytes(const std::string& s) {
 }
 
 std::string rsa_jwk(const std::string& n, const std::string& e, const std::string& more = "") {
-    return R"({"kty":"RSA","kid":"k","n":")" + test::base64url(n) + R"(","e":")" + test::base64url(e) + "\"" + more + "}";
+    return R"({"kty":"RSA","kid":"k","n":")" + test::base64url(n) + R"(","e":")" + test::base64url(e) + "\"" +
+           more + "}";
 }
 
 std::string ec_jwk(const std::string& curve, const std::string& x, const std::string& y) {
@@ -81,21 +81,21 @@ TEST_CASE("keys that cannot or must not verify tokens are left out") {
     auto off_curve = y;
     off_curve[5] = static_cast<char>(off_curve[5] ^ 1);
     const std::string bad[] = {
-        small.jwk("k"),                                                          // 1024 bits
-        rsa_jwk(even, e),                                                        // no RSA modulus
-        rsa_jwk(n, std::string(1, '\1')),                                        // exponent 1
-        rsa_jwk(n, std::string(1, '\2')),                                        // even exponent
-        rsa_jwk(n, n.substr(0, 8)),                                              // huge exponent
-        rsa_jwk(std::string(1025, '\xff'), e),                                   // 8200 bits
+        small.jwk("k"),                        // 1024 bits
+        rsa_jwk(even, e),                      // no RSA modulus
+        rsa_jwk(n, std::string(1, '\1')),      // exponent 1
+        rsa_jwk(n, std::string(1, '\2')),      // even exponent
+        rsa_jwk(n, n.substr(0, 8)),            // huge exponent
+        rsa_jwk(std::string(1025, '\xff'), e), // 8200 bits
         rsa_jwk("", e),
         R"({"kty":"RSA","kid":"k"})",
         R"({"kty":"RSA","kid":"k","n":"not base64!","e":"AQAB"})",
         ec_jwk("P-256", x, off_curve),
         ec_jwk("P-256", std::string(32, '\0'), std::string(32, '\0')),
-        ec_jwk("P-384", x, y),                                                   // wrong length for the curve
+        ec_jwk("P-384", x, y), // wrong length for the curve
         ec_jwk("P-256", x.substr(1), y),
         ec_jwk("secp256k1", x, y),
-        R"({"kty":"oct","kid":"k","k":"c2VjcmV0"})",                             // a symmetric key
+        R"({"kty":"oct","kid":"k","k":"c2VjcmV0"})", // a symmetric key
         R"({"kty":"OKP","kid":"k","crv":"Ed25519","x":"AAAA"})",
         R"({"kty":"AKP","kid":"k","alg":"ML-DSA-44","pub":"AAAA"})",
         ring.rsa.jwk("k", R"(,"use":"enc")"),
@@ -108,7 +108,11 @@ TEST_CASE("keys that cannot or must not verify tokens are left out") {
         ring.rsa.jwk("k", R"(,"alg":7)"),
         ring.p256.jwk("k", R"(,"alg":"ES384")"),
         ring.rsa.jwk(""),
-        R"("a string")", "7", "null", "[]", "{}",
+        R"("a string")",
+        "7",
+        "null",
+        "[]",
+        "{}",
     };
     for (const auto& jwk : bad) {
         CAPTURE(jwk);
@@ -124,15 +128,17 @@ TEST_CASE("keys that cannot or must not verify tokens are left out") {
 
 TEST_CASE("two keys of one kid are both left out: it cannot be told which one is meant") {
     const auto& ring = test::key_ring::get();
-    const auto set = key_set::parse(set_of(ring.rsa.jwk("a") + "," + ring.p256.jwk("a") + "," + ring.p384.jwk("b")));
+    const auto set =
+        key_set::parse(set_of(ring.rsa.jwk("a") + "," + ring.p256.jwk("a") + "," + ring.p384.jwk("b")));
     REQUIRE(set.has_value());
     CHECK(set->find("a") == nullptr);
     CHECK(set->find("b") != nullptr);
 }
 
 TEST_CASE("F53: an empty, huge, crowded or broken key set is an error") {
-    for (const auto& text : {std::string(), std::string("{}"), std::string(R"({"keys":[]})"), std::string(R"({"keys":{}})"),
-                             std::string("[]"), std::string("<html>"), set_of(std::string(2 * 1024 * 1024, ' '))}) {
+    for (const auto& text :
+         {std::string(), std::string("{}"), std::string(R"({"keys":[]})"), std::string(R"({"keys":{}})"),
+          std::string("[]"), std::string("<html>"), set_of(std::string(2 * 1024 * 1024, ' '))}) {
         CHECK(key_set::parse(text).has_error());
     }
     const auto& ring = test::key_ring::get();

@@ -1,6 +1,5 @@
-#include "metadata/kubernetes/jwt.hpp"
-
 #include "metadata/kubernetes/base64url.hpp"
+#include "metadata/kubernetes/jwt.hpp"
 #include "tests/support/manual_clock.hpp"
 #include "tests/support/token_forge.hpp"
 
@@ -15,12 +14,13 @@ namespace {
 constexpr std::int64_t now_seconds = 1'760'000'000;
 const wall_time now{std::chrono::seconds(now_seconds)};
 
-std::string claims_with(const std::string& times, const std::string& aud = R"("sts.amazonaws.com")",
-                        const std::string& sub = "system:serviceaccount:prod:app",
-                        const std::string& kubernetes =
-                            R"({"namespace":"prod","serviceaccount":{"name":"app","uid":"sa-1"},"pod":{"name":"app-0","uid":"p-1"}})") {
-    return R"({"iss":"https://issuer","aud":)" + aud + R"(,"sub":")" + sub + "\"" + times + R"(,"kubernetes.io":)" +
-           kubernetes + "}";
+std::string claims_with(
+    const std::string& times, const std::string& aud = R"("sts.amazonaws.com")",
+    const std::string& sub = "system:serviceaccount:prod:app",
+    const std::string& kubernetes =
+        R"({"namespace":"prod","serviceaccount":{"name":"app","uid":"sa-1"},"pod":{"name":"app-0","uid":"p-1"}})") {
+    return R"({"iss":"https://issuer","aud":)" + aud + R"(,"sub":")" + sub + "\"" + times +
+           R"(,"kubernetes.io":)" + kubernetes + "}";
 }
 
 std::string at(const char* name, std::int64_t seconds) {
@@ -40,7 +40,8 @@ result<void> judge(const std::string& text) {
     return check_claims(*claims, {"https://issuer", {"sts.amazonaws.com"}}, now);
 }
 
-std::string jwt(const std::string& header, const std::string& claims = "{}", const std::string& signature = "sig") {
+std::string jwt(const std::string& header, const std::string& claims = "{}",
+                const std::string& signature = "sig") {
     return test::base64url(header) + "." + test::base64url(claims) + "." + test::base64url(signature);
 }
 
@@ -59,7 +60,8 @@ TEST_CASE("base64url is taken in its one spelling only") {
     CHECK(decoded("Zm8") == "fo");
     CHECK(decoded("Zm9v") == "foo");
     CHECK(decoded("-_8") == "\xfb\xff");
-    for (const auto* bad : {"Z", "Zg==", "Zg=", "Zm9vZ", "Zm 9v", "Zm9v\n", "+/8", "Zh", "Zm9", "Zm9v.", "\xff\xff\xff\xff"}) {
+    for (const auto* bad :
+         {"Z", "Zg==", "Zg=", "Zm9vZ", "Zm 9v", "Zm9v\n", "+/8", "Zh", "Zm9", "Zm9v.", "\xff\xff\xff\xff"}) {
         CAPTURE(bad);
         CHECK_FALSE(decode_base64url(bad).has_value());
     }
@@ -77,8 +79,9 @@ TEST_CASE("T22: exp is strict; nbf and iat may lie a minute ahead; all are whole
         CHECK(judge(claims_with(exp + at(name, now_seconds + 61))).error().kind == errc::untrusted);
     }
     for (const auto* name : {"exp", "nbf", "iat"}) {
-        for (const auto* value : {"1760000600.5", "\"1760000600\"", "null", "true", "-1", "0", "1e30", "9223372036854775807",
-                                  "18446744073709551615", "253402300800", "[1760000600]"}) {
+        for (const auto* value :
+             {"1760000600.5", "\"1760000600\"", "null", "true", "-1", "0", "1e30", "9223372036854775807",
+              "18446744073709551615", "253402300800", "[1760000600]"}) {
             CAPTURE(name);
             CAPTURE(value);
             const auto times = std::string(name) == "exp" ? std::string() : exp;
@@ -91,8 +94,9 @@ TEST_CASE("T22: exp is strict; nbf and iat may lie a minute ahead; all are whole
 TEST_CASE("T22: aud is a string or an array of strings, and one of them must be ours") {
     const auto exp = at("exp", now_seconds + 600);
     CHECK(judge(claims_with(exp, R"(["x","sts.amazonaws.com"])")).has_value());
-    for (const auto* aud : {R"("sts.amazonaws.com.evil")", R"("")", "[]", R"(["x"])", R"(["sts.amazonaws.com",7])", "7", "null",
-                            R"({"sts.amazonaws.com":1})", R"([["sts.amazonaws.com"]])", R"("STS.amazonaws.com")"}) {
+    for (const auto* aud :
+         {R"("sts.amazonaws.com.evil")", R"("")", "[]", R"(["x"])", R"(["sts.amazonaws.com",7])", "7", "null",
+          R"({"sts.amazonaws.com":1})", R"([["sts.amazonaws.com"]])", R"("STS.amazonaws.com")"}) {
         CAPTURE(aud);
         CHECK(judge(claims_with(exp, aud)).has_error());
     }
@@ -107,17 +111,24 @@ TEST_CASE("T22: sub must be the very service account of the kubernetes.io claims
     const auto exp = at("exp", now_seconds + 600);
     const std::string aud = R"("sts.amazonaws.com")";
     const std::string sub = "system:serviceaccount:prod:app";
-    for (const auto* wrong : {"system:serviceaccount:prod:admin", "system:serviceaccount:kube-system:app", "app", "",
-                              "system:serviceaccount:prod:app:x", "system:node:n1", "SYSTEM:serviceaccount:prod:app"}) {
+    for (const auto* wrong :
+         {"system:serviceaccount:prod:admin", "system:serviceaccount:kube-system:app", "app", "",
+          "system:serviceaccount:prod:app:x", "system:node:n1", "SYSTEM:serviceaccount:prod:app"}) {
         CAPTURE(wrong);
         CHECK(judge(claims_with(exp, aud, wrong)).error().kind == errc::untrusted);
     }
     const std::string account = R"("serviceaccount":{"name":"app","uid":"sa-1"})";
     const std::string pod = R"("pod":{"name":"app-0","uid":"p-1"})";
-    CHECK(judge(claims_with(exp, aud, sub, R"({"namespace":"prod",)" + account + "," + pod + R"(,"node":{"name":"n1","uid":"n"}})")).has_value());
+    CHECK(judge(claims_with(exp, aud, sub,
+                            R"({"namespace":"prod",)" + account + "," + pod +
+                                R"(,"node":{"name":"n1","uid":"n"}})"))
+              .has_value());
     for (const auto& kubernetes : {
-             std::string("{}"), std::string("null"), std::string("[]"), std::string("\"x\""),
-             R"({"namespace":"prod",)" + account + "}",                              // not bound to a pod
+             std::string("{}"),
+             std::string("null"),
+             std::string("[]"),
+             std::string("\"x\""),
+             R"({"namespace":"prod",)" + account + "}", // not bound to a pod
              R"({"namespace":"prod",)" + account + R"(,"secret":{"name":"s","uid":"u"}})",
              R"({"namespace":"prod",)" + account + R"(,"pod":{"name":"app-0"}})",
              R"({"namespace":"prod",)" + account + R"(,"pod":{"name":"app-0","uid":""}})",
@@ -141,22 +152,39 @@ TEST_CASE("T22: sub must be the very service account of the kubernetes.io claims
 TEST_CASE("T22: iss is compared to the letter; without an issuer to compare with, nothing holds") {
     const auto claims = claims_of(claims_with(at("exp", now_seconds + 600)));
     REQUIRE(claims.has_value());
-    for (const auto* issuer : {"https://issuer/", "https://Issuer", "https://issuer.evil", "http://issuer", ""})
+    for (const auto* issuer :
+         {"https://issuer/", "https://Issuer", "https://issuer.evil", "http://issuer", ""})
         CHECK(check_claims(*claims, {issuer, {"sts.amazonaws.com"}}, now).has_error());
     CHECK(check_claims(*claims, {"https://issuer", {}}, now).has_error());
 }
 
 TEST_CASE("T21: headers that must be refused are refused before any key is looked at") {
     for (const auto* header : {
-             R"({"alg":"none","kid":"k"})", R"({"alg":"None","kid":"k"})", R"({"alg":"nOnE","kid":"k"})",
-             R"({"alg":"","kid":"k"})", R"({"kid":"k"})", R"({"alg":null,"kid":"k"})", R"({"alg":["RS256"],"kid":"k"})",
-             R"({"alg":"HS256","kid":"k"})", R"({"alg":"HS512","kid":"k"})", R"({"alg":"PS256","kid":"k"})",
-             R"({"alg":"EdDSA","kid":"k"})", R"({"alg":"ES256K","kid":"k"})", R"({"alg":"rs256","kid":"k"})",
-             R"({"alg":"RS256 ","kid":"k"})", R"({"alg":"RS256\u0000","kid":"k"})", R"({"alg":"RS1","kid":"k"})",
-             R"({"alg":"RS256"})", R"({"alg":"RS256","kid":""})", R"({"alg":"RS256","kid":7})",
-             R"({"alg":"RS256","kid":"a b"})", R"({"alg":"RS256","kid":"k","crit":["exp"]})",
-             R"({"alg":"RS256","kid":"k","crit":[]})", R"({"alg":"RS256","kid":"k","crit":null})",
-             R"({"alg":"RS256","kid":"k","b64":false})", R"({"alg":"RS256","kid":"k","typ":"at+jwt"})",
+             R"({"alg":"none","kid":"k"})",
+             R"({"alg":"None","kid":"k"})",
+             R"({"alg":"nOnE","kid":"k"})",
+             R"({"alg":"","kid":"k"})",
+             R"({"kid":"k"})",
+             R"({"alg":null,"kid":"k"})",
+             R"({"alg":["RS256"],"kid":"k"})",
+             R"({"alg":"HS256","kid":"k"})",
+             R"({"alg":"HS512","kid":"k"})",
+             R"({"alg":"PS256","kid":"k"})",
+             R"({"alg":"EdDSA","kid":"k"})",
+             R"({"alg":"ES256K","kid":"k"})",
+             R"({"alg":"rs256","kid":"k"})",
+             R"({"alg":"RS256 ","kid":"k"})",
+             R"({"alg":"RS256\u0000","kid":"k"})",
+             R"({"alg":"RS1","kid":"k"})",
+             R"({"alg":"RS256"})",
+             R"({"alg":"RS256","kid":""})",
+             R"({"alg":"RS256","kid":7})",
+             R"({"alg":"RS256","kid":"a b"})",
+             R"({"alg":"RS256","kid":"k","crit":["exp"]})",
+             R"({"alg":"RS256","kid":"k","crit":[]})",
+             R"({"alg":"RS256","kid":"k","crit":null})",
+             R"({"alg":"RS256","kid":"k","b64":false})",
+             R"({"alg":"RS256","kid":"k","typ":"at+jwt"})",
              R"({"alg":"RS256","kid":"k","typ":7})",
          }) {
         CAPTURE(header);
@@ -206,13 +234,35 @@ TEST_CASE("T21: what is not JWS compact serialization with one signature is malf
     REQUIRE(parse_jwt(good).has_value());
     const auto dot = good.find('.');
     for (const auto& text : {
-             std::string(), std::string("."), std::string(".."), std::string("..."), std::string("a.b"), good + ".",
-             good + ".x", good + ".x.y", "." + good, " " + good, good + " ", good + "\n", "Bearer " + good, good + "=",
-             good.substr(0, dot) + "=" + good.substr(dot), good.substr(0, good.rfind('.') + 1),
-             good.substr(0, good.rfind('.')), good + "." + good, std::string("{}.{}.{}"),
+             std::string(),
+             std::string("."),
+             std::string(".."),
+             std::string("..."),
+             std::string("a.b"),
+             good + ".",
+             good + ".x",
+             good + ".x.y",
+             "." + good,
+             " " + good,
+             good + " ",
+             good + "\n",
+             "Bearer " + good,
+             good + "=",
+             good.substr(0, dot) + "=" + good.substr(dot),
+             good.substr(0, good.rfind('.') + 1),
+             good.substr(0, good.rfind('.')),
+             good + "." + good,
+             std::string("{}.{}.{}"),
              std::string(R"({"payload":"e30","signatures":[{"protected":"e30","signature":"c2ln"}]})"),
-             jwt("[]"), jwt("7"), jwt("null"), jwt(good_header, "[]"), jwt(good_header, "\"x\""), jwt(good_header, ""),
-             jwt(good_header, "{}{}"), jwt(good_header, "{\"a\":\"\xff\"}"), jwt(good_header, "{'a':1}"),
+             jwt("[]"),
+             jwt("7"),
+             jwt("null"),
+             jwt(good_header, "[]"),
+             jwt(good_header, "\"x\""),
+             jwt(good_header, ""),
+             jwt(good_header, "{}{}"),
+             jwt(good_header, "{\"a\":\"\xff\"}"),
+             jwt(good_header, "{'a':1}"),
              std::string("\0.\0.\0", 5),
          }) {
         CAPTURE(text);

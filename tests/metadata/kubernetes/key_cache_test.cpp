@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/key_cache.hpp"
-
 #include "tests/support/manual_clock.hpp"
 #include "tests/support/token_forge.hpp"
 
@@ -31,7 +30,8 @@ struct fixture {
 
 } // namespace
 
-TEST_CASE("T25: ten thousand unknown kids within ten seconds cause one fetch, and known keys go on being known") {
+TEST_CASE(
+    "T25: ten thousand unknown kids within ten seconds cause one fetch, and known keys go on being known") {
     fixture f;
     f.fetch("good");
     f.time.advance(1h);
@@ -69,7 +69,8 @@ TEST_CASE("T25: the slot of a forced fetch is taken before it and also by one th
     CHECK(f.ask("x") == answer::fetch);
 }
 
-TEST_CASE("T25: a kid that a fresh key set does not have is not asked for again for five minutes; 128 are remembered") {
+TEST_CASE("T25: a kid that a fresh key set does not have is not asked for again for five minutes; 128 are "
+          "remembered") {
     fixture f;
     f.fetch("good");
     f.cache.missed("bad", f.time.now());
@@ -86,7 +87,8 @@ TEST_CASE("T25: a kid that a fresh key set does not have is not asked for again 
     CHECK(f.ask("n128") == answer::unknown);
 }
 
-TEST_CASE("F53: a key that is rotated in is known after the next fetch, 30 s later at most, even if it was denied before") {
+TEST_CASE("F53: a key that is rotated in is known after the next fetch, 30 s later at most, even if it was "
+          "denied before") {
     fixture f;
     f.fetch("old");
     f.cache.missed("new", f.time.now());
@@ -118,7 +120,8 @@ TEST_CASE("F53: the regular fetch comes every hour or so; after a failure after 
     std::vector<std::int64_t> seconds;
     for (int i = 0; i < 7; ++i) {
         f.cache.failed(f.time.now());
-        seconds.push_back(std::chrono::duration_cast<std::chrono::seconds>(f.cache.next_regular() - f.time.now()).count());
+        seconds.push_back(
+            std::chrono::duration_cast<std::chrono::seconds>(f.cache.next_regular() - f.time.now()).count());
     }
     CHECK(seconds == std::vector<std::int64_t>{1, 2, 4, 8, 16, 30, 30});
     for (int i = 0; i < 100; ++i) {

@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/assembly.hpp"
-
 #include "tests/support/coroutine.hpp"
 #include "tests/support/kubernetes_fakes.hpp"
 #include "tests/support/manual_clock.hpp"
@@ -18,7 +17,8 @@ namespace {
 const std::string date = "Thu, 09 Oct 2025 08:53:20 GMT"; // the manual clock's start
 
 std::string token_answer(const std::string& jwt, const std::string& expires = "2025-10-09T09:53:20Z") {
-    return R"({"kind":"TokenRequest","status":{"token":")" + jwt + R"(","expirationTimestamp":")" + expires + "\"}}";
+    return R"({"kind":"TokenRequest","status":{"token":")" + jwt + R"(","expirationTimestamp":")" + expires +
+           "\"}}";
 }
 
 bool is_token_request(const test::seen_request& r) { return r.target.ends_with("/token"); }
@@ -50,7 +50,8 @@ struct fixture {
             return streams.back();
         };
         on_token = [this](const auto&) {
-            return test::answer_with(201, token_answer("requested-" + std::to_string(++issued)), {{"Date", date}});
+            return test::answer_with(201, token_answer("requested-" + std::to_string(++issued)),
+                                     {{"Date", date}});
         };
         settings s;
         s.node_name = "n1";
@@ -59,7 +60,8 @@ struct fixture {
         s.source = source;
         s.kubelet_pods_dir = (dir.path() / "pods").string();
         s.request_timeout = 500ms;
-        auto made = assemble(loop, tasks, time, random, std::move(client), chooser, metrics, log, std::move(s));
+        auto made =
+            assemble(loop, tasks, time, random, std::move(client), chooser, metrics, log, std::move(s));
         REQUIRE(made.has_value());
         subject = std::move(*made);
         add_pod("p1");
@@ -84,10 +86,14 @@ struct fixture {
         if (is_token_request(r))
             return on_token(r);
         if (r.target.starts_with("/api/v1/serviceaccounts"))
-            return test::answer_with(200, test::list_json({test::account_json("sa-1", "5", R"("credlet.io/role-arn":"r")"),
-                                                           test::account_json("sa-2", "6", "")}, "100"));
+            return test::answer_with(
+                200, test::list_json({test::account_json("sa-1", "5", R"("credlet.io/role-arn":"r")"),
+                                      test::account_json("sa-2", "6", "")},
+                                     "100"));
         if (r.target.find("status.podIP") != std::string::npos)
-            return test::answer_with(200, test::list_json({test::pod_json("p1", "7", "10.0.0.7"), test::pod_json("p2", "8", "10.0.0.8")}, "100"));
+            return test::answer_with(200, test::list_json({test::pod_json("p1", "7", "10.0.0.7"),
+                                                           test::pod_json("p2", "8", "10.0.0.8")},
+                                                          "100"));
         if (r.target.starts_with("/api/v1/pods"))
             return test::answer_with(200, test::list_json({test::pod_json("p1", "7")}, "100"));
         if (r.target == "/api/v1/namespaces/prod/pods/app-p1")
@@ -98,7 +104,8 @@ struct fixture {
     }
 
     using outcome = sts::outcome<sts::web_identity_token>;
-    awaitable<void> ask(std::shared_ptr<const sts::credential_spec> spec, bool fresh, std::optional<outcome>& out) {
+    awaitable<void> ask(std::shared_ptr<const sts::credential_spec> spec, bool fresh,
+                        std::optional<outcome>& out) {
         out.emplace(co_await subject->obtain(std::move(spec), fresh));
     }
     outcome obtain(bool fresh = false, const std::string& pod_uid = "") {
@@ -125,7 +132,8 @@ struct fixture {
         subject->remember(t, secret_string(text));
     }
     [[nodiscard]] std::size_t token_requests() const {
-        return static_cast<std::size_t>(std::count_if(http->exchanges.begin(), http->exchanges.end(), is_token_request));
+        return static_cast<std::size_t>(
+            std::count_if(http->exchanges.begin(), http->exchanges.end(), is_token_request));
     }
     void start() {
         subject->start(pods, accounts);
@@ -135,10 +143,12 @@ struct fixture {
             loop.run_one_for(20ms);
         REQUIRE(streams.size() == 2);
     }
-    template <class T> static awaitable<void> store(awaitable<T> question, std::optional<T>& out) {
+    template <class T>
+    static awaitable<void> store(awaitable<T> question, std::optional<T>& out) {
         out.emplace(co_await std::move(question));
     }
-    template <class T> T await(awaitable<T> question) {
+    template <class T>
+    T await(awaitable<T> question) {
         std::optional<T> out;
         test::run(loop, store(std::move(question), out));
         return std::move(*out);
@@ -163,7 +173,8 @@ TEST_CASE("after the start both watches run, and the sinks have what the server 
     for (const auto& r : f.http->exchanges) {
         CHECK_FALSE(as_node(r));
         if (r.target.starts_with("/api/v1/serviceaccounts")) {
-            CHECK(r.headers.at("Accept") == "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+            CHECK(r.headers.at("Accept") ==
+                  "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
             CHECK(r.target == "/api/v1/serviceaccounts?limit=500");
         }
     }
@@ -218,7 +229,7 @@ TEST_CASE("a requested token is kept while it has life enough and its pod lives;
     CHECK(f.jwt(true) == "requested-2");
     CHECK(f.jwt() == "requested-2");
     CHECK(f.jwt(false, "p1") == "requested-3"); // another key
-    f.time.advance(2880s - 1ms); // a fifth of an hour is left
+    f.time.advance(2880s - 1ms);                // a fifth of an hour is left
     CHECK(f.jwt() == "requested-2");
     f.time.advance(1ms);
     CHECK(f.jwt() == "requested-4");
@@ -237,11 +248,14 @@ TEST_CASE("a token's life is counted by the API server's clock") {
     f.time.step_wall(std::chrono::hours(24 * 365)); // this node's date is wrong
     CHECK(f.jwt() == "requested-1");
     CHECK(f.jwt() == "requested-1");
-    f.on_token = [](const auto&) { return test::answer_with(201, token_answer("dying", "2025-10-09T08:54:00Z"), {{"Date", date}}); };
+    f.on_token = [](const auto&) {
+        return test::answer_with(201, token_answer("dying", "2025-10-09T08:54:00Z"), {{"Date", date}});
+    };
     CHECK(f.jwt(true).find("about to expire") != std::string::npos);
 }
 
-TEST_CASE("F31: a TokenRequest that fails is a failure of its kind and is counted; the next one may succeed") {
+TEST_CASE(
+    "F31: a TokenRequest that fails is a failure of its kind and is counted; the next one may succeed") {
     fixture f(token_source::request);
     const auto works = f.on_token;
     f.on_token = [](const auto&) -> result<http_response> { return fail(errc::timed_out, "too slow"); };
@@ -249,7 +263,9 @@ TEST_CASE("F31: a TokenRequest that fails is a failure of its kind and is counte
     REQUIRE(got.has_error());
     CHECK(got.error().kind == sts::failure_kind::no_token);
     CHECK_FALSE(got.error().definitive);
-    f.on_token = [](const auto&) { return test::answer_with(500, test::status_json(500, "InternalError", "etcd")); };
+    f.on_token = [](const auto&) {
+        return test::answer_with(500, test::status_json(500, "InternalError", "etcd"));
+    };
     CHECK_FALSE(f.obtain().error().definitive);
     f.on_token = [](const auto&) { return refused("no right"); };
     got = f.obtain();
@@ -257,13 +273,14 @@ TEST_CASE("F31: a TokenRequest that fails is a failure of its kind and is counte
     CHECK(got.error().message.find("grant create on serviceaccounts/token") != std::string::npos);
     f.on_token = [](const auto&) { return test::answer_with(201, "garbage"); };
     CHECK_FALSE(f.obtain().error().definitive);
-    CHECK(f.metrics.token_requests == std::vector<std::string>{"request:timed_out", "request:unavailable", "request:denied",
-                                                               "request:malformed"});
+    CHECK(f.metrics.token_requests == std::vector<std::string>{"request:timed_out", "request:unavailable",
+                                                               "request:denied", "request:malformed"});
     f.on_token = works;
     CHECK(f.jwt() == "requested-1");
 }
 
-TEST_CASE("source caller hands out the newest token of a live pod, and none twice when a fresh one is wanted") {
+TEST_CASE(
+    "source caller hands out the newest token of a live pod, and none twice when a fresh one is wanted") {
     fixture f(token_source::caller);
     auto got = f.obtain();
     REQUIRE(got.has_error());
@@ -282,12 +299,15 @@ TEST_CASE("source caller hands out the newest token of a live pod, and none twic
     CHECK(f.subject->token_source_in_use() == "caller");
 }
 
-TEST_CASE("source auto tries caller, impersonation and request in this order and remembers a refusal for ten minutes") {
+TEST_CASE("source auto tries caller, impersonation and request in this order and remembers a refusal for ten "
+          "minutes") {
     fixture f(token_source::automatic);
     f.on_token = [&](const test::seen_request& r) -> result<http_response> {
         if (as_node(r))
-            return refused("users \\\"system:node:n1\\\" is forbidden: User x cannot impersonate resource users");
-        return test::answer_with(201, token_answer("requested-" + std::to_string(++f.issued)), {{"Date", date}});
+            return refused(
+                "users \\\"system:node:n1\\\" is forbidden: User x cannot impersonate resource users");
+        return test::answer_with(201, token_answer("requested-" + std::to_string(++f.issued)),
+                                 {{"Date", date}});
     };
     CHECK(f.jwt() == "requested-1");
     CHECK(f.token_requests() == 2);
@@ -317,7 +337,8 @@ TEST_CASE("when everything is refused, auto says why and a permission granted me
     fixture f(token_source::automatic);
     const auto works = f.on_token;
     f.on_token = [&](const test::seen_request& r) {
-        return as_node(r) ? refused("cannot impersonate resource users") : refused("cannot create serviceaccounts/token");
+        return as_node(r) ? refused("cannot impersonate resource users")
+                          : refused("cannot create serviceaccounts/token");
     };
     const auto got = f.obtain();
     REQUIRE(got.has_error());
@@ -339,12 +360,13 @@ TEST_CASE("an outage is not answered by trying every source at once") {
 TEST_CASE("source projected reads the token from the kubelet's directory") {
     fixture f(token_source::projected);
     CHECK(f.jwt().find("--kubelet-pods-dir") != std::string::npos);
-    const auto token = test::unsigned_part(
-                           R"({"alg":"RS256","kid":"k"})",
-                           R"({"iss":"i","aud":["sts.amazonaws.com"],"exp":1760003600,"sub":"system:serviceaccount:prod:app",)"
-                           R"("kubernetes.io":{"namespace":"prod","serviceaccount":{"name":"app","uid":"sa-1"},)"
-                           R"("pod":{"name":"app-p1","uid":"p1"}}})") +
-                       ".c2ln";
+    const auto token =
+        test::unsigned_part(
+            R"({"alg":"RS256","kid":"k"})",
+            R"({"iss":"i","aud":["sts.amazonaws.com"],"exp":1760003600,"sub":"system:serviceaccount:prod:app",)"
+            R"("kubernetes.io":{"namespace":"prod","serviceaccount":{"name":"app","uid":"sa-1"},)"
+            R"("pod":{"name":"app-p1","uid":"p1"}}})") +
+        ".c2ln";
     f.dir.write("pods/p1/volumes/kubernetes.io~projected/aws/token", token);
     CHECK(f.jwt() == token);
     CHECK(f.jwt() == token);
@@ -382,8 +404,8 @@ TEST_CASE("settings that cannot work are refused at startup") {
         s.node_name = "n1";
         s.token_file = dir.write("token", "t");
         change(s);
-        return assemble(loop, tasks, time, random, std::make_unique<test::scripted_http>(), chooser, metrics, log,
-                        std::move(s));
+        return assemble(loop, tasks, time, random, std::make_unique<test::scripted_http>(), chooser, metrics,
+                        log, std::move(s));
     };
     CHECK(attempt([](auto&) {}).has_value());
     CHECK(attempt([](auto& s) { s.node_name.clear(); }).has_error());

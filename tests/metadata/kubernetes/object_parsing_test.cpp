@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/object_parsing.hpp"
-
 #include "tests/support/kubernetes_fakes.hpp"
 
 #include <doctest/doctest.h>
@@ -18,7 +17,8 @@ result<pod> pod_from(std::string_view text) {
 
 std::string minimal(std::string_view metadata, std::string_view spec, std::string_view status) {
     return R"({"metadata":{"uid":"u","namespace":"ns","name":"p")" + std::string(metadata) +
-           R"(},"spec":{"nodeName":"n1")" + std::string(spec) + R"(},"status":{)" + std::string(status) + "}}";
+           R"(},"spec":{"nodeName":"n1")" + std::string(spec) + R"(},"status":{)" + std::string(status) +
+           "}}";
 }
 
 constexpr auto account = R"(,"serviceAccountName":"app")";
@@ -71,7 +71,12 @@ TEST_CASE("host-network and mirror pods are told apart; a mirror pod needs no se
 
 TEST_CASE("a pod without what every pod has is an error, never a crash") {
     for (const auto* text : {
-             R"({})", R"([])", R"(7)", R"("x")", R"({"metadata":7,"spec":{}})", R"({"metadata":null})",
+             R"({})",
+             R"([])",
+             R"(7)",
+             R"("x")",
+             R"({"metadata":7,"spec":{}})",
+             R"({"metadata":null})",
              R"({"metadata":{"uid":"u","namespace":"ns","name":"p"}})",
              R"({"metadata":{"uid":"u","namespace":"ns"},"spec":{"serviceAccountName":"a"}})",
              R"({"metadata":{"uid":"","namespace":"ns","name":"p"},"spec":{"serviceAccountName":"a"}})",
@@ -88,9 +93,10 @@ TEST_CASE("a pod without what every pod has is an error, never a crash") {
 
 TEST_CASE("of a service account only annotations under our prefixes are kept, sorted") {
     const auto document = json_document::parse(
-        test::account_json("u", "1",
-                           R"("z.io/role-arn":"no","eks.amazonaws.com/role-arn":"b","credlet.io/role-arn":"a",)"
-                           R"("credlet.iox/role-arn":"no","credlet.io/number":7)"),
+        test::account_json(
+            "u", "1",
+            R"("z.io/role-arn":"no","eks.amazonaws.com/role-arn":"b","credlet.io/role-arn":"a",)"
+            R"("credlet.iox/role-arn":"no","credlet.io/number":7)"),
         4096);
     const auto a = parse_service_account(document->root(), {"credlet.io/", "eks.amazonaws.com/"});
     REQUIRE(a.has_value());
@@ -103,8 +109,9 @@ TEST_CASE("of a service account only annotations under our prefixes are kept, so
 }
 
 TEST_CASE("a Status tells code, reason, message on one line, and when to come back") {
-    const auto text = test::status_json(504, "Timeout", R"(Too\nslow)",
-                                        R"({"retryAfterSeconds":3,"causes":[{"reason":"ResourceVersionTooLarge"}]})");
+    const auto text =
+        test::status_json(504, "Timeout", R"(Too\nslow)",
+                          R"({"retryAfterSeconds":3,"causes":[{"reason":"ResourceVersionTooLarge"}]})");
     const auto document = json_document::parse(text, 4096);
     const auto s = parse_status(document->root());
     REQUIRE(s.has_value());
@@ -120,7 +127,8 @@ TEST_CASE("a Status tells code, reason, message on one line, and when to come ba
 
 TEST_CASE("a list needs a resourceVersion; null items are none") {
     CHECK(parse_list_metadata(json_document::parse(R"({"items":[]})", 99)->root()).has_error());
-    const auto document = json_document::parse(R"({"metadata":{"resourceVersion":"5","continue":"c"},"items":null})", 99);
+    const auto document =
+        json_document::parse(R"({"metadata":{"resourceVersion":"5","continue":"c"},"items":null})", 99);
     const auto m = parse_list_metadata(document->root());
     REQUIRE(m.has_value());
     CHECK(m->resource_version == "5");

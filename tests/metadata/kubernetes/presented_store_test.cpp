@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/presented_store.hpp"
-
 #include "tests/support/manual_clock.hpp"
 
 #include <doctest/doctest.h>

@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/projected_tokens.hpp"
-
 #include "tests/support/kubernetes_fakes.hpp"
 #include "tests/support/token_forge.hpp"
 
@@ -15,18 +14,21 @@ const wall_time now{1'760'000'000s};
 
 std::string token(const std::string& audience, const std::string& pod_uid, std::chrono::seconds life,
                   const std::string& mark = "x") {
-    const auto expires = std::to_string((now.time_since_epoch() + std::chrono::milliseconds(life)).count() / 1000);
-    return test::unsigned_part(R"({"alg":"RS256","kid":"k"})",
-                               R"({"iss":"i","aud":[")" + audience + R"("],"exp":)" + expires + R"(,"jti":")" + mark +
-                                   R"(","sub":"system:serviceaccount:ns:sa","kubernetes.io":{"namespace":"ns",)"
-                                   R"("serviceaccount":{"name":"sa","uid":"s"},"pod":{"name":"p","uid":")" +
-                                   pod_uid + R"("}}})") +
+    const auto expires =
+        std::to_string((now.time_since_epoch() + std::chrono::milliseconds(life)).count() / 1000);
+    return test::unsigned_part(
+               R"({"alg":"RS256","kid":"k"})",
+               R"({"iss":"i","aud":[")" + audience + R"("],"exp":)" + expires + R"(,"jti":")" + mark +
+                   R"(","sub":"system:serviceaccount:ns:sa","kubernetes.io":{"namespace":"ns",)"
+                   R"("serviceaccount":{"name":"sa","uid":"s"},"pod":{"name":"p","uid":")" +
+                   pod_uid + R"("}}})") +
            ".c2ln";
 }
 
 struct kubelet_directory {
     test::scratch_directory dir;
-    void put(const std::string& pod, const std::string& volume, const std::string& path, const std::string& text) const {
+    void put(const std::string& pod, const std::string& volume, const std::string& path,
+             const std::string& text) const {
         const auto base = pod + "/volumes/kubernetes.io~projected/" + volume;
         dir.write(base + "/..2026_01/" + path, text);
         const auto root = dir.path() / base;

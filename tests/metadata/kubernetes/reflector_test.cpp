@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/reflector.hpp"
-
 #include "runtime/task_group.hpp"
 #include "tests/support/coroutine.hpp"
 #include "tests/support/kubernetes_fakes.hpp"
@@ -65,7 +64,8 @@ struct fixture {
         tasks.spawn(subject->run());
     }
     // Runs the loop until it holds; a test fails if that takes more than ten seconds.
-    template <class Condition> void until(Condition condition) {
+    template <class Condition>
+    void until(Condition condition) {
         const auto deadline = std::chrono::steady_clock::now() + 10s;
         loop.restart();
         while (!condition() && std::chrono::steady_clock::now() < deadline)
@@ -77,13 +77,17 @@ struct fixture {
         loop.run_for(d);
     }
     [[nodiscard]] std::size_t lists() const {
-        return static_cast<std::size_t>(std::count_if(http.exchanges.begin(), http.exchanges.end(), [](const auto& r) {
-            return r.target.find("limit=") != std::string::npos && r.target.find("continue") == std::string::npos;
-        }));
+        return static_cast<std::size_t>(
+            std::count_if(http.exchanges.begin(), http.exchanges.end(), [](const auto& r) {
+                return r.target.find("limit=") != std::string::npos &&
+                       r.target.find("continue") == std::string::npos;
+            }));
     }
 };
 
-bool has(const test::seen_request& r, std::string_view part) { return r.target.find(part) != std::string::npos; }
+bool has(const test::seen_request& r, std::string_view part) {
+    return r.target.find(part) != std::string::npos;
+}
 
 } // namespace
 
@@ -127,7 +131,8 @@ TEST_CASE("F28: a long list is read page by page and applied at once") {
         for (int i = 0; i < 50; ++i)
             pods.push_back(test::pod_json("u" + std::to_string(page * 50 + i), "1"));
         ++page;
-        return test::answer_with(200, test::list_json(pods, "100", page < 20 ? "token/" + std::to_string(page) : ""));
+        return test::answer_with(
+            200, test::list_json(pods, "100", page < 20 ? "token/" + std::to_string(page) : ""));
     };
     f.start();
     f.until([&] { return f.streams.size() == 1; });
@@ -179,7 +184,8 @@ TEST_CASE("F21: 410, as a status or as an ERROR event, leads to a new list that 
     f.streams[0]->push(test::event_json("ADDED", test::pod_json("u2", "101")));
     f.until([&] { return f.sink.changes == 1; });
     f.listing = test::list_json({test::pod_json("u3", "190")}, "200");
-    f.streams[0]->push(test::event_json("ERROR", test::status_json(410, "Expired", "too old resource version")));
+    f.streams[0]->push(
+        test::event_json("ERROR", test::status_json(410, "Expired", "too old resource version")));
     f.until([&] { return f.streams.size() == 2; });
     CHECK(f.sink.replacements == 2);
     CHECK(f.sink.removals == 0); // swapped, not taken apart
@@ -205,7 +211,8 @@ TEST_CASE("F21: 410, as a status or as an ERROR event, leads to a new list that 
     CHECK(f.lists() == 3);
 }
 
-TEST_CASE("F27: a watch that ends cleanly is resumed from the last version, bookmarks included, without a list") {
+TEST_CASE(
+    "F27: a watch that ends cleanly is resumed from the last version, bookmarks included, without a list") {
     fixture f;
     f.start();
     f.until([&] { return f.streams.size() == 1; });
@@ -362,7 +369,8 @@ TEST_CASE("F26: in an idle cluster a silent watch is left alone, however often o
     f.settings.grace = 20ms;
     f.http.on_exchange = [&](const test::seen_request&) {
         // The version of the list moves all the time; the pods of this node do not.
-        return test::answer_with(200, test::list_json({test::pod_json("u1", "90")}, std::to_string(f.http.exchanges.size() + 99)));
+        return test::answer_with(
+            200, test::list_json({test::pod_json("u1", "90")}, std::to_string(f.http.exchanges.size() + 99)));
     };
     f.start();
     f.until([&] { return f.http.exchanges.size() >= 6; });

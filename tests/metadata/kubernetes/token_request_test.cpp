@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/token_request.hpp"
-
 #include "tests/support/kubernetes_fakes.hpp"
 
 #include <doctest/doctest.h>
@@ -21,8 +20,9 @@ pod some_pod() {
 }
 
 sts::failure failure_for(unsigned status, const std::string& message, const std::string& source = "request") {
-    return token_failure(error_of_status(status, test::status_json(static_cast<int>(status), "R", message), {}), source,
-                         some_pod(), "sts.amazonaws.com", "n1");
+    return token_failure(
+        error_of_status(status, test::status_json(static_cast<int>(status), "R", message), {}), source,
+        some_pod(), "sts.amazonaws.com", "n1");
 }
 
 } // namespace
@@ -31,15 +31,19 @@ TEST_CASE("a TokenRequest names the audience and is bound to the pod by name and
     const auto r = make_token_request(some_pod(), "sts.amazonaws.com", 3600s);
     CHECK(r.method == "POST");
     CHECK(r.target == "/api/v1/namespaces/prod/serviceaccounts/app/token");
-    CHECK(r.body == R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"audiences":)"
-                    R"(["sts.amazonaws.com"],"expirationSeconds":3600,"boundObjectRef":{"apiVersion":"v1","kind":"Pod",)"
-                    R"("name":"app-0","uid":"uid-1"}}})");
-    CHECK(make_token_request(some_pod(), "a", 60s).body.find("\"expirationSeconds\":600") != std::string::npos);
+    CHECK(
+        r.body ==
+        R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"audiences":)"
+        R"(["sts.amazonaws.com"],"expirationSeconds":3600,"boundObjectRef":{"apiVersion":"v1","kind":"Pod",)"
+        R"("name":"app-0","uid":"uid-1"}}})");
+    CHECK(make_token_request(some_pod(), "a", 60s).body.find("\"expirationSeconds\":600") !=
+          std::string::npos);
     auto odd = some_pod();
     odd.service_account = "a/../b?x";
     CHECK(make_token_request(odd, "\"],\"x\":[\"", 600s).target ==
           "/api/v1/namespaces/prod/serviceaccounts/a%2F..%2Fb%3Fx/token");
-    CHECK(make_token_request(odd, "\"],\"x\":[\"", 600s).body.find(R"(["\"],\"x\":[\""])") != std::string::npos);
+    CHECK(make_token_request(odd, "\"],\"x\":[\"", 600s).body.find(R"(["\"],\"x\":[\""])") !=
+          std::string::npos);
 }
 
 TEST_CASE("the answer's own expiry counts, whatever was asked for") {
@@ -48,10 +52,11 @@ TEST_CASE("the answer's own expiry counts, whatever was asked for") {
     REQUIRE(t.has_value());
     CHECK(t->jwt.reveal() == "a.b.c");
     CHECK(t->expires == wall_time(1787223600s));
-    for (const auto* bad : {"", "{}", "[]", R"({"status":{}})", R"({"status":{"token":"x"}})", R"({"status":7})",
-                            R"({"status":{"token":"","expirationTimestamp":"2026-08-20T11:00:00Z"}})",
-                            R"({"status":{"token":7,"expirationTimestamp":"2026-08-20T11:00:00Z"}})",
-                            R"({"status":{"token":"x","expirationTimestamp":"soon"}})"}) {
+    for (const auto* bad :
+         {"", "{}", "[]", R"({"status":{}})", R"({"status":{"token":"x"}})", R"({"status":7})",
+          R"({"status":{"token":"","expirationTimestamp":"2026-08-20T11:00:00Z"}})",
+          R"({"status":{"token":7,"expirationTimestamp":"2026-08-20T11:00:00Z"}})",
+          R"({"status":{"token":"x","expirationTimestamp":"soon"}})"}) {
         CAPTURE(bad);
         CHECK(parse_token_answer(bad).has_error());
     }
@@ -60,9 +65,10 @@ TEST_CASE("the answer's own expiry counts, whatever was asked for") {
 TEST_CASE("timestamps are RFC 3339 in UTC and real dates") {
     CHECK(parse_timestamp("1970-01-01T00:00:01Z") == wall_time(1s));
     CHECK(parse_timestamp("2024-02-29T12:00:00Z") == wall_time(1709208000s));
-    for (const auto* bad : {"", "2023-02-29T12:00:00Z", "2026-13-01T00:00:00Z", "2026-08-20T24:00:00Z", "2026-08-20T11:00:00",
-                            "2026-08-20 11:00:00Z", "2026-08-20T11:00:00+0", "2026-08-20T11:60:00Z", "-026-08-20T11:00:00Z",
-                            "2026-8-020T11:00:00Z", "2026-08-20T11:00:00z", "2026-08-20T11:00:00Zx"}) {
+    for (const auto* bad :
+         {"", "2023-02-29T12:00:00Z", "2026-13-01T00:00:00Z", "2026-08-20T24:00:00Z", "2026-08-20T11:00:00",
+          "2026-08-20 11:00:00Z", "2026-08-20T11:00:00+0", "2026-08-20T11:60:00Z", "-026-08-20T11:00:00Z",
+          "2026-8-020T11:00:00Z", "2026-08-20T11:00:00z", "2026-08-20T11:00:00Zx"}) {
         CAPTURE(bad);
         CHECK_FALSE(parse_timestamp(bad).has_value());
     }
@@ -84,19 +90,21 @@ TEST_CASE("F31: what Kubernetes refuses is definitive and says what to do; every
         CHECK(f.kind == sts::failure_kind::no_token);
         CHECK_FALSE(f.definitive);
     }
-    const auto lost = token_failure(error_of_transport(fail(errc::timed_out, "too slow")), "request", some_pod(), "a", "n1");
+    const auto lost = token_failure(error_of_transport(fail(errc::timed_out, "too slow")), "request",
+                                    some_pod(), "a", "n1");
     CHECK(lost.kind == sts::failure_kind::no_token);
     CHECK_FALSE(lost.definitive);
     CHECK(lost.transport == errc::timed_out);
-    CHECK(token_failure(error_of_transport(fail(errc::cancelled, "")), "request", some_pod(), "a", "n1").kind ==
-          sts::failure_kind::cancelled);
+    CHECK(
+        token_failure(error_of_transport(fail(errc::cancelled, "")), "request", some_pod(), "a", "n1").kind ==
+        sts::failure_kind::cancelled);
 }
 
 TEST_CASE("F31: a 403 names the permission that is lacking") {
-    CHECK(failure_for(403, "cannot create resource serviceaccounts/token").message.find("grant create on serviceaccounts/token") !=
-          std::string::npos);
-    CHECK(failure_for(403, "User x cannot impersonate resource users", "impersonate").message.find("impersonate:associated-node") !=
-          std::string::npos);
+    CHECK(failure_for(403, "cannot create resource serviceaccounts/token")
+              .message.find("grant create on serviceaccounts/token") != std::string::npos);
+    CHECK(failure_for(403, "User x cannot impersonate resource users", "impersonate")
+              .message.find("impersonate:associated-node") != std::string::npos);
     CHECK(failure_for(403, "audience sts.amazonaws.com not found in pod spec", "impersonate")
               .message.find("request-serviceaccounts-token-audience") != std::string::npos);
 }

@@ -1,5 +1,4 @@
 #include "metadata/kubernetes/token_verifier.hpp"
-
 #include "tests/support/coroutine.hpp"
 #include "tests/support/kubernetes_fakes.hpp"
 #include "tests/support/manual_clock.hpp"
@@ -29,7 +28,7 @@ struct fixture {
     daemon_token own{dir.write("token", "daemon-token"), time, {}};
     api_client api{http, own, time, "n1"};
     task_group tasks{loop.get_executor()};
-    token_verifier subject{loop.get_executor(), tasks, api, time, random, metrics, log,
+    token_verifier subject{loop.get_executor(),           tasks, api, time, random, metrics, log,
                            {"", {30s, 1h, 24h}, 500ms, 8}};
     const test::key_ring& ring = test::key_ring::get();
     std::string jwks = ring.jwks();
@@ -40,7 +39,8 @@ struct fixture {
             if (r.target == "/openid/v1/jwks")
                 return test::answer_with(200, jwks);
             if (r.target == "/.well-known/openid-configuration")
-                return test::answer_with(200, R"({"issuer":")" + issuer + R"(","jwks_uri":"https://evil.example/keys"})");
+                return test::answer_with(200, R"({"issuer":")" + issuer +
+                                                  R"(","jwks_uri":"https://evil.example/keys"})");
             return test::answer_with(404, "");
         };
     }
@@ -64,15 +64,20 @@ struct fixture {
         return out;
     }
     [[nodiscard]] std::size_t fetches() const {
-        return static_cast<std::size_t>(std::count_if(http.exchanges.begin(), http.exchanges.end(),
-                                                      [](const auto& r) { return r.target == "/openid/v1/jwks"; }));
+        return static_cast<std::size_t>(
+            std::count_if(http.exchanges.begin(), http.exchanges.end(),
+                          [](const auto& r) { return r.target == "/openid/v1/jwks"; }));
     }
-    [[nodiscard]] std::string claims(const std::string& iss = issuer, const std::string& pod_uid = "pod-1") const {
-        const auto now = std::chrono::duration_cast<std::chrono::seconds>(time.wall().time_since_epoch()).count();
-        return R"({"aud":["sts.amazonaws.com"],"exp":)" + std::to_string(now + 3600) + R"(,"iat":)" + std::to_string(now) +
-               R"(,"iss":")" + iss + R"(","kubernetes.io":{"namespace":"prod","node":{"name":"n1","uid":"node-1"},)" +
-               R"("pod":{"name":"app-0","uid":")" + pod_uid + R"("},"serviceaccount":{"name":"app","uid":"sa-1"}},"nbf":)" +
-               std::to_string(now) + R"(,"sub":"system:serviceaccount:prod:app"})";
+    [[nodiscard]] std::string claims(const std::string& iss = issuer,
+                                     const std::string& pod_uid = "pod-1") const {
+        const auto now =
+            std::chrono::duration_cast<std::chrono::seconds>(time.wall().time_since_epoch()).count();
+        return R"({"aud":["sts.amazonaws.com"],"exp":)" + std::to_string(now + 3600) + R"(,"iat":)" +
+               std::to_string(now) + R"(,"iss":")" + iss +
+               R"(","kubernetes.io":{"namespace":"prod","node":{"name":"n1","uid":"node-1"},)" +
+               R"("pod":{"name":"app-0","uid":")" + pod_uid +
+               R"("},"serviceaccount":{"name":"app","uid":"sa-1"}},"nbf":)" + std::to_string(now) +
+               R"(,"sub":"system:serviceaccount:prod:app"})";
     }
     [[nodiscard]] std::string genuine(const std::string& kid = "rsa") const {
         return test::token_of(ring.rsa, EVP_sha256(), R"({"alg":"RS256","kid":")" + kid + "\"}", claims());
@@ -96,12 +101,18 @@ TEST_CASE("a genuine token tells whose it is, by every allowed algorithm") {
     CHECK(t->expires == f.time.wall() + 3600s);
     const auto& r = f.ring;
     const auto claims = f.claims();
-    CHECK(f.verify(test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa-any"})", claims)).has_value());
-    CHECK(f.verify(test::token_of(r.rsa, EVP_sha384(), R"({"alg":"RS384","kid":"rsa-any"})", claims)).has_value());
-    CHECK(f.verify(test::token_of(r.rsa, EVP_sha512(), R"({"alg":"RS512","kid":"rsa-any"})", claims)).has_value());
-    CHECK(f.verify(test::token_of(r.p256, EVP_sha256(), R"({"alg":"ES256","kid":"p256"})", claims)).has_value());
-    CHECK(f.verify(test::token_of(r.p384, EVP_sha384(), R"({"alg":"ES384","kid":"p384"})", claims)).has_value());
-    CHECK(f.verify(test::token_of(r.p521, EVP_sha512(), R"({"alg":"ES512","kid":"p521"})", claims)).has_value());
+    CHECK(f.verify(test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa-any"})", claims))
+              .has_value());
+    CHECK(f.verify(test::token_of(r.rsa, EVP_sha384(), R"({"alg":"RS384","kid":"rsa-any"})", claims))
+              .has_value());
+    CHECK(f.verify(test::token_of(r.rsa, EVP_sha512(), R"({"alg":"RS512","kid":"rsa-any"})", claims))
+              .has_value());
+    CHECK(f.verify(test::token_of(r.p256, EVP_sha256(), R"({"alg":"ES256","kid":"p256"})", claims))
+              .has_value());
+    CHECK(f.verify(test::token_of(r.p384, EVP_sha384(), R"({"alg":"ES384","kid":"p384"})", claims))
+              .has_value());
+    CHECK(f.verify(test::token_of(r.p521, EVP_sha512(), R"({"alg":"ES512","kid":"p521"})", claims))
+              .has_value());
     CHECK(f.subject.issuer() == issuer);
     CHECK(f.fetches() == 1);
     // The keys came from the API server itself, whatever the discovery document says.
@@ -145,10 +156,12 @@ TEST_CASE("T21: no forged token is believed") {
         {"alg NONE with the genuine signature", text_of(R"({"alg":"NONE","kid":"rsa"})") + "." + sig},
         {"no alg", with(R"({"kid":"rsa"})", "x")},
         {"HS256 with the RSA public key's PEM", with(hs, test::hmac_sha256(pem, text_of(hs)))},
-        {"HS256 with the modulus", with(hs, test::hmac_sha256(r.rsa.number(OSSL_PKEY_PARAM_RSA_N), text_of(hs)))},
+        {"HS256 with the modulus",
+         with(hs, test::hmac_sha256(r.rsa.number(OSSL_PKEY_PARAM_RSA_N), text_of(hs)))},
         {"HS256 with the empty key", with(hs, test::hmac_sha256("", text_of(hs)))},
         {"RS256 header, HMAC signature",
-         with(R"({"alg":"RS256","kid":"rsa"})", test::hmac_sha256(pem, text_of(R"({"alg":"RS256","kid":"rsa"})")))},
+         with(R"({"alg":"RS256","kid":"rsa"})",
+              test::hmac_sha256(pem, text_of(R"({"alg":"RS256","kid":"rsa"})")))},
         {"ES256 signature and header for an RSA key",
          test::token_of(r.p256, EVP_sha256(), R"({"alg":"ES256","kid":"rsa"})", claims)},
         {"RS256 signature and header for an EC key",
@@ -157,33 +170,46 @@ TEST_CASE("T21: no forged token is believed") {
          test::token_of(r.rsa, EVP_sha384(), R"({"alg":"RS384","kid":"rsa"})", claims)},
         {"alg RS512 although the JWK says RS256",
          test::token_of(r.rsa, EVP_sha512(), R"({"alg":"RS512","kid":"rsa"})", claims)},
-        {"alg and digest differ", test::token_of(r.rsa, EVP_sha512(), R"({"alg":"RS256","kid":"rsa-any"})", claims)},
-        {"ES384 by a P-256 key", test::token_of(r.p256, EVP_sha384(), R"({"alg":"ES384","kid":"p256"})", claims)},
-        {"ES256 by a P-384 key", test::token_of(r.p384, EVP_sha256(), R"({"alg":"ES256","kid":"p384"})", claims)},
+        {"alg and digest differ",
+         test::token_of(r.rsa, EVP_sha512(), R"({"alg":"RS256","kid":"rsa-any"})", claims)},
+        {"ES384 by a P-256 key",
+         test::token_of(r.p256, EVP_sha384(), R"({"alg":"ES384","kid":"p256"})", claims)},
+        {"ES256 by a P-384 key",
+         test::token_of(r.p384, EVP_sha256(), R"({"alg":"ES256","kid":"p384"})", claims)},
         {"P-384 signature for the P-256 key", test::token_of(r.p384, EVP_sha256(), es, claims)},
         {"embedded jwk", by_attacker(R"(,"jwk":)" + attacker.jwk("rsa"))},
         {"embedded jwk and no kid",
-         test::token_of(attacker, EVP_sha256(), R"({"alg":"RS256","jwk":)" + attacker.jwk("rsa") + "}", claims)},
+         test::token_of(attacker, EVP_sha256(), R"({"alg":"RS256","jwk":)" + attacker.jwk("rsa") + "}",
+                        claims)},
         {"jku", by_attacker(R"(,"jku":"https://evil.example/jwks")")},
         {"x5u", by_attacker(R"(,"x5u":"https://evil.example/cert")")},
         {"x5c", by_attacker(R"(,"x5c":["MIIB"])")},
         {"another RSA key under our kid", by_attacker("")},
         {"another EC key under our kid", test::token_of(attacker_ec, EVP_sha256(), es, claims)},
-        {"kid of another of our keys", test::token_of(r.p384, EVP_sha384(), R"({"alg":"ES384","kid":"p521"})", claims)},
+        {"kid of another of our keys",
+         test::token_of(r.p384, EVP_sha384(), R"({"alg":"ES384","kid":"p521"})", claims)},
         {"no kid", test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256"})", claims)},
-        {"kid as a path", test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"../../rsa"})", claims)},
+        {"kid as a path",
+         test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"../../rsa"})", claims)},
         {"kid of nobody", test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"nobody"})", claims)},
-        {"crit", test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa","crit":["exp"]})", claims)},
-        {"crit, empty", test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa","crit":[]})", claims)},
-        {"b64 false", test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa","b64":false})", claims)},
+        {"crit",
+         test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa","crit":["exp"]})", claims)},
+        {"crit, empty",
+         test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa","crit":[]})", claims)},
+        {"b64 false",
+         test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa","b64":false})", claims)},
         {"b64 false with crit",
-         test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa","b64":false,"crit":["b64"]})", claims)},
-        {"another type", test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa","typ":"at+jwt"})", claims)},
-        {"alg twice", test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","alg":"RS256","kid":"rsa"})", claims)},
+         test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa","b64":false,"crit":["b64"]})",
+                        claims)},
+        {"another type",
+         test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa","typ":"at+jwt"})", claims)},
+        {"alg twice",
+         test::token_of(r.rsa, EVP_sha256(), R"({"alg":"RS256","alg":"RS256","kid":"rsa"})", claims)},
         {"PS256", with(R"({"alg":"PS256","kid":"rsa"})",
                        r.rsa.sign(EVP_sha256(), text_of(R"({"alg":"PS256","kid":"rsa"})"), true))},
-        {"RS256 header, PSS signature", with(R"({"alg":"RS256","kid":"rsa"})",
-                                             r.rsa.sign(EVP_sha256(), text_of(R"({"alg":"RS256","kid":"rsa"})"), true))},
+        {"RS256 header, PSS signature",
+         with(R"({"alg":"RS256","kid":"rsa"})",
+              r.rsa.sign(EVP_sha256(), text_of(R"({"alg":"RS256","kid":"rsa"})"), true))},
         {"EdDSA", test::token_of(ed, nullptr, R"({"alg":"EdDSA","kid":"rsa"})", claims)},
         {"ES256, DER signature", with(es, r.p256.sign(EVP_sha256(), es_text, false, true))},
         {"ES256, r zero", with(es, std::string(32, '\0') + es_signature.substr(32))},
@@ -199,12 +225,14 @@ TEST_CASE("T21: no forged token is believed") {
         {"signature extended", head + "." + body + "." + sig + "AAAA"},
         {"one bit of the signature", head + "." + body + "." + test::base64url(flipped)},
         {"another payload under the signature", head + "." + evil_claims + "." + sig},
-        {"another header under the signature", test::base64url(R"({"kid":"rsa","alg":"RS256"})") + "." + body + "." + sig},
+        {"another header under the signature",
+         test::base64url(R"({"kid":"rsa","alg":"RS256"})") + "." + body + "." + sig},
         {"two signatures", good + "." + sig},
         {"five parts, as a JWE", good + ".x.y"},
-        {"JSON serialization", R"({"protected":")" + head + R"(","payload":")" + body + R"(","signature":")" + sig + "\"}"},
-        {"general JSON serialization",
-         R"({"payload":")" + body + R"(","signatures":[{"protected":")" + head + R"(","signature":")" + sig + "\"}]}"},
+        {"JSON serialization",
+         R"({"protected":")" + head + R"(","payload":")" + body + R"(","signature":")" + sig + "\"}"},
+        {"general JSON serialization", R"({"payload":")" + body + R"(","signatures":[{"protected":")" + head +
+                                           R"(","signature":")" + sig + "\"}]}"},
         {"padding", head + "." + body + "." + sig + "=="},
         {"padding in the header", head + "=." + body + "." + sig},
         {"whitespace before", " " + good},
@@ -232,10 +260,10 @@ TEST_CASE("T21: no forged token is believed") {
 TEST_CASE("T21: a genuine token that also brings keys along is judged by ours alone") {
     fixture f;
     const auto attacker = test::signing_key::rsa();
-    const auto t = f.verify(test::token_of(f.ring.rsa, EVP_sha256(),
-                                           R"({"alg":"RS256","kid":"rsa","jku":"https://evil.example/","jwk":)" +
-                                               attacker.jwk("rsa") + "}",
-                                           f.claims()));
+    const auto t = f.verify(test::token_of(
+        f.ring.rsa, EVP_sha256(),
+        R"({"alg":"RS256","kid":"rsa","jku":"https://evil.example/","jwk":)" + attacker.jwk("rsa") + "}",
+        f.claims()));
     CHECK(t.has_value());
     for (const auto& request : f.http.exchanges)
         CHECK(request.target.find("evil") == std::string::npos);
@@ -245,12 +273,14 @@ TEST_CASE("T21: an RSA key that is too small verifies nothing") {
     fixture f;
     const auto small = test::signing_key::rsa(1024);
     f.jwks = "{\"keys\":[" + small.jwk("small") + "," + f.ring.p256.jwk("p256") + "]}";
-    const auto t = f.verify(test::token_of(small, EVP_sha256(), R"({"alg":"RS256","kid":"small"})", f.claims()));
+    const auto t =
+        f.verify(test::token_of(small, EVP_sha256(), R"({"alg":"RS256","kid":"small"})", f.claims()));
     REQUIRE(t.has_error());
     CHECK(t.error().kind == errc::untrusted);
 }
 
-TEST_CASE("T22: a genuine token of another issuer or for another audience, or one that has expired, is refused") {
+TEST_CASE(
+    "T22: a genuine token of another issuer or for another audience, or one that has expired, is refused") {
     fixture f;
     const auto sign = [&](const std::string& claims) {
         return test::token_of(f.ring.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa"})", claims);
@@ -319,7 +349,8 @@ TEST_CASE("T25: a caller that goes away does not take the fetch with it") {
 TEST_CASE("F53: keys and issuer survive an unreachable, empty or huge key set") {
     fixture f;
     REQUIRE(f.verify(f.genuine()).has_value());
-    for (const auto& bad : {std::string(R"({"keys":[]})"), std::string("<html>"), std::string(2 << 20, ' ')}) {
+    for (const auto& bad :
+         {std::string(R"({"keys":[]})"), std::string("<html>"), std::string(2 << 20, ' ')}) {
         f.jwks = bad;
         f.time.advance(31s);
         const auto stranger = f.verify(f.genuine("stranger"));
@@ -338,7 +369,8 @@ TEST_CASE("F53: a key that was rotated in is found by the first token that names
     fixture f;
     REQUIRE(f.verify(f.genuine()).has_value());
     f.jwks = "{\"keys\":[" + f.ring.other_rsa.jwk("new") + "," + f.ring.rsa.jwk("rsa") + "]}";
-    const auto fresh = test::token_of(f.ring.other_rsa, EVP_sha256(), R"({"alg":"RS256","kid":"new"})", f.claims());
+    const auto fresh =
+        test::token_of(f.ring.other_rsa, EVP_sha256(), R"({"alg":"RS256","kid":"new"})", f.claims());
     CHECK(f.verify(fresh).error().kind == errc::unavailable); // fetched just now: not yet
     f.time.advance(30s);
     CHECK(f.verify(fresh).has_value());
@@ -368,7 +400,8 @@ TEST_CASE("F53: keys are fetched at the start and again and again until they com
     CHECK(f.metrics.jwks.back() == "ok");
 }
 
-TEST_CASE("a configured issuer needs no discovery; without one and without discovery nothing verifies, and it says so") {
+TEST_CASE("a configured issuer needs no discovery; without one and without discovery nothing verifies, and "
+          "it says so") {
     fixture f;
     f.http.on_exchange = [&](const test::seen_request& r) -> result<http_response> {
         if (r.target == "/openid/v1/jwks")

@@ -1,6 +1,5 @@
-#include "metadata/kubernetes/watch_frames.hpp"
-
 #include "metadata/kubernetes/object_parsing.hpp"
+#include "metadata/kubernetes/watch_frames.hpp"
 #include "tests/support/kubernetes_fakes.hpp"
 
 #include <doctest/doctest.h>
@@ -10,7 +9,8 @@ using namespace credlet::metadata::kubernetes;
 
 TEST_CASE("F24: frames come out whole wherever the stream is cut") {
     const std::string stream = test::event_json("ADDED", test::pod_json("u1", "1")) +
-                               test::event_json("DELETED", test::pod_json("u2", "2")) + test::bookmark_json("3");
+                               test::event_json("DELETED", test::pod_json("u2", "2")) +
+                               test::bookmark_json("3");
     for (std::size_t cut = 0; cut <= stream.size(); ++cut) {
         watch_frames frames;
         std::vector<std::string> types;
@@ -81,9 +81,10 @@ TEST_CASE("every type of event is known, an unknown one and anything that is no 
                                                               {"ERROR", watch_event_type::error}};
     for (const auto& [name, type] : known)
         CHECK(decode_watch_event(std::string(R"({"type":")") + name + R"(","object":{}})")->type == type);
-    for (const auto* text : {R"({"type":"RENAMED","object":{}})", R"({"type":"ADDED"})", R"({"object":{}})",
-                             R"({"type":"ADDED","object":7})", R"({"type":7,"object":{}})", "{", "", "[]", "null",
-                             R"({"type":"ADDED","object":{}}{"type":"ADDED","object":{}})", "\xff\xfe", "{\"a\":\"\xff\"}"}) {
+    for (const auto* text :
+         {R"({"type":"RENAMED","object":{}})", R"({"type":"ADDED"})", R"({"object":{}})",
+          R"({"type":"ADDED","object":7})", R"({"type":7,"object":{}})", "{", "", "[]", "null",
+          R"({"type":"ADDED","object":{}}{"type":"ADDED","object":{}})", "\xff\xfe", "{\"a\":\"\xff\"}"}) {
         CAPTURE(text);
         const auto event = decode_watch_event(text);
         REQUIRE(event.has_error());

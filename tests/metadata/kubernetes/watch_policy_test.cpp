@@ -124,13 +124,15 @@ TEST_CASE("F20: a lost connection is resumed with backoff from 800 ms doubled to
 TEST_CASE("F19: while there was no list yet, everything leads to a list") {
     seeded_random random(3);
     watch_policy policy(random);
-    for (const auto end : {watch_end::closed, watch_end::connection, watch_end::silent, watch_end::expired,
-                           watch_end::throttled, watch_end::unavailable, watch_end::unauthorized,
-                           watch_end::forbidden, watch_end::version_ahead, watch_end::undecodable, watch_end::refused})
+    for (const auto end :
+         {watch_end::closed, watch_end::connection, watch_end::silent, watch_end::expired,
+          watch_end::throttled, watch_end::unavailable, watch_end::unauthorized, watch_end::forbidden,
+          watch_end::version_ahead, watch_end::undecodable, watch_end::refused})
         CHECK(policy.after(end, false, 0s, {}).relist);
 }
 
-TEST_CASE("F22: Retry-After is obeyed, with up to a second of jitter and a bound, and nothing is listed anew") {
+TEST_CASE(
+    "F22: Retry-After is obeyed, with up to a second of jitter and a bound, and nothing is listed anew") {
     seeded_random random(5);
     watch_policy policy(random);
     for (const auto end : {watch_end::throttled, watch_end::unavailable}) {
