@@ -4,7 +4,6 @@ find_package(Boost 1.81 REQUIRED)
 find_package(OpenSSL 3.0 REQUIRED)
 find_package(simdjson REQUIRED)
 find_package(pugixml REQUIRED)
-find_package(spdlog REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(doctest REQUIRED)
 

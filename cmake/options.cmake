@@ -47,6 +47,15 @@ if(DEFINED sanitizers)
   target_link_options(project_options INTERFACE -fuse-ld=lld-19 ${sanitizers})
 endif()
 
+# What nearly every source includes, parsed once per target. Sources still include what they use.
+function(credlet_precompile target)
+  target_precompile_headers(${target} PRIVATE
+    <algorithm> <chrono> <functional> <map> <memory> <optional> <string> <string_view> <vector>
+    <boost/asio/as_tuple.hpp> <boost/asio/awaitable.hpp> <boost/asio/co_spawn.hpp> <boost/asio/io_context.hpp>
+    <boost/asio/ip/tcp.hpp> <boost/asio/steady_timer.hpp> <boost/asio/use_awaitable.hpp>
+    <boost/asio/experimental/awaitable_operators.hpp> <boost/system/result.hpp> ${ARGN})
+endfunction()
+
 # One floor of the house: a static library of the sources in this folder and the floors below it.
 function(credlet_floor name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
@@ -56,4 +65,5 @@ function(credlet_floor name)
   endif()
   add_library(credlet_${name} STATIC ${arg_SOURCES})
   target_link_libraries(credlet_${name} PUBLIC project_options ${arg_LINK})
+  credlet_precompile(credlet_${name})
 endfunction()

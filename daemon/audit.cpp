@@ -35,14 +35,11 @@ std::string utc(wall_time t) {
 } // namespace
 
 void write_audit_line(logger& log, const sts::credential_spec& spec, const sts::credentials& issued,
-                      sts::call_reason reason, const pod_name_lookup& pod_name) {
-    // With a session for each pod, the pod is part of who got the credentials; else every pod of the account
-    // did.
-    const auto pod = spec.pod_uid.empty() || !pod_name ? std::string() : pod_name(spec.pod_uid);
+                      sts::call_reason reason, const std::optional<metadata::pod>& pod) {
     log.info("credentials issued", {{"namespace", spec.namespace_name},
                                     {"service_account", spec.service_account},
-                                    {"pod", pod},
-                                    {"pod_uid", spec.pod_uid},
+                                    {"pod", pod ? std::string_view(pod->name) : std::string_view()},
+                                    {"pod_uid", pod ? std::string_view(pod->uid) : std::string_view(spec.pod_uid)},
                                     {"role_arn", spec.final_role_arn()},
                                     {"web_identity_role_arn", spec.role_arn},
                                     {"role_session_name", issued.session_name},

@@ -145,7 +145,8 @@ result<void> apply(options& o, const setting& s, const given_values& g) {
         return fail(errc::malformed,
                     g.where + " is given " + std::to_string(g.values.size()) + " times; it takes one value");
     if (const auto applied = s.apply(o, g.values); !applied)
-        return fail(errc::malformed, g.where + " is " + quoted(g.values) + "; it " + applied.error().message);
+        return fail(errc::malformed,
+                    g.where + " is " + quoted(g.values) + "; it " + one_line(applied.error().message));
     return {};
 }
 

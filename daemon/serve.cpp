@@ -259,7 +259,10 @@ result<void> process::build() {
     credentials_ = std::make_unique<sts::credential_service>(upstream_.get_executor(), tasks_, time_, random_,
                                                              *sts_, *tokens, metrics_->sts(), log_, store);
     credentials_->on_issued = [this](const sts::credential_spec& spec, const sts::credentials& issued,
-                                     sts::call_reason reason) { write_audit_line(log_, spec, issued, reason); };
+                                     sts::call_reason reason) {
+        write_audit_line(log_, spec, issued, reason,
+                         service_->chooser().choose_pod(spec.service_account_uid, spec.pod_uid));
+    };
     service_->connect(*cluster, presented, *credentials_);
 
     const auto listed = [this](bool& which) {

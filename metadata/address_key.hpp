@@ -1,6 +1,6 @@
 #pragma once
-// An IP address as a table key: sixteen bytes, an IPv4 address as its IPv4-mapped form. So ::ffff:10.0.0.1 and
-// 10.0.0.1 are one address, and a zone (fe80::1%eth0) does not make two of one.
+// An IP address as a table key: sixteen bytes, an IPv4 address as its IPv4-mapped form. So ::ffff:10.0.0.1
+// and 10.0.0.1 are one address, and a zone (fe80::1%eth0) does not make two of one.
 
 #include <boost/asio/ip/address.hpp>
 

@@ -18,7 +18,9 @@ answer refused_with(refusal why, boot_time until) {
 } // namespace
 
 broker::broker(const service_settings& settings, directory& pods, const credential_board& board)
-    : settings_(settings), directory_(pods), board_(board) {}
+    : settings_(settings),
+      directory_(pods),
+      board_(board) {}
 
 // ---- asks
 
@@ -26,10 +28,18 @@ void broker::submit(ask a, boot_time now) {
     asks_.emplace(a.id, waiting_ask{a.lacking, a.deadline, {}});
     deadlines_.emplace(a.deadline, a.id);
     switch (a.lacking.what) {
-    case need::token: submit_token(std::move(a), now); break;
-    case need::address: submit_address(a, now); break;
-    case need::account: submit_account(a, now); break;
-    case need::credentials: submit_credentials(a, now); break;
+    case need::token:
+        submit_token(std::move(a), now);
+        break;
+    case need::address:
+        submit_address(a, now);
+        break;
+    case need::account:
+        submit_account(a, now);
+        break;
+    case need::credentials:
+        submit_credentials(a, now);
+        break;
     }
     start_due(now);
 }
@@ -48,7 +58,8 @@ void broker::submit_address(const ask& a, boot_time now) {
         return end(a.id, {});
     auto& attempt = addresses_[a.lacking.address];
     attempt.asks.insert(a.id);
-    if (!attempt.running && !attempt.scheduled && (!attempt.done || now - *attempt.done >= lookup_again_after))
+    if (!attempt.running && !attempt.scheduled &&
+        (!attempt.done || now - *attempt.done >= lookup_again_after))
         schedule(attempt, a.lacking.address, now);
 }
 
@@ -74,13 +85,14 @@ void broker::submit_credentials(const ask& a, boot_time now) {
     if (!directory_.retains(a.lacking.key) || (ready && (ready->usable(now) || ready->denied(now))))
         return end(a.id, {});
     credentials_[a.lacking.key].insert(a.id);
-    work_.demands.push_back(
-        {a.lacking.key, std::chrono::ceil<std::chrono::milliseconds>(std::max(a.deadline - now, boot_time::duration(0)))});
+    work_.demands.push_back({a.lacking.key, std::chrono::ceil<std::chrono::milliseconds>(
+                                                std::max(a.deadline - now, boot_time::duration(0)))});
 }
 
 // ---- results
 
-void broker::verified(const token_digest& digest, result<verified_token> outcome, boot_time now, wall_time wall) {
+void broker::verified(const token_digest& digest, result<verified_token> outcome, boot_time now,
+                      wall_time wall) {
     const auto found = tokens_.find(digest);
     if (found == tokens_.end())
         return; // nobody waits any more
@@ -90,7 +102,8 @@ void broker::verified(const token_digest& digest, result<verified_token> outcome
         attempt.claims = std::move(*outcome);
         settle(digest, now, wall);
     } else if (outcome.error().kind == errc::malformed || outcome.error().kind == errc::untrusted) {
-        const auto why = outcome.error().kind == errc::malformed ? refusal::bad_token_form : refusal::bad_token;
+        const auto why =
+            outcome.error().kind == errc::malformed ? refusal::bad_token_form : refusal::bad_token;
         const auto asks = std::move(attempt.asks);
         tokens_.erase(found);
         end_all(asks, refused_with(why, now + remember_bad_token));
@@ -125,8 +138,10 @@ void broker::settle(const token_digest& digest, boot_time now, wall_time wall) {
     const auto expires = now + (claims.expires - wall);
     const bool same_pod = p->namespace_name == claims.namespace_name && p->name == claims.pod_name &&
                           p->service_account == claims.service_account;
-    const bool same_account = !known->grants || known->grants->service_account_uid == claims.service_account_uid;
-    if (!same_pod || !same_account || expires <= now || !directory_.accepts_audience(*known, claims.audiences))
+    const bool same_account =
+        !known->grants || known->grants->service_account_uid == claims.service_account_uid;
+    if (!same_pod || !same_account || expires <= now ||
+        !directory_.accepts_audience(*known, claims.audiences))
         return finish(refused_with(refusal::bad_token, now + remember_bad_token));
 
     answer a;
@@ -164,8 +179,8 @@ void broker::address_looked_up(const broker_work::address_lookup& work, result<s
     waiting->second.done = now;
 }
 
-void broker::pod_looked_up(const broker_work::pod_lookup& work, result<std::optional<pod>> found, boot_time now,
-                           wall_time wall) {
+void broker::pod_looked_up(const broker_work::pod_lookup& work, result<std::optional<pod>> found,
+                           boot_time now, wall_time wall) {
     if (found) {
         std::vector<pod> pods;
         if (*found && (settings_.node_name.empty() || (*found)->node_name == settings_.node_name))
@@ -187,8 +202,8 @@ void broker::pod_looked_up(const broker_work::pod_lookup& work, result<std::opti
     }
 }
 
-void broker::account_looked_up(const broker_work::account_lookup& work, result<std::optional<service_account>> found,
-                               boot_time now) {
+void broker::account_looked_up(const broker_work::account_lookup& work,
+                               result<std::optional<service_account>> found, boot_time now) {
     const bool listed = directory_.account(work.namespace_name, work.name) != nullptr;
     if (found)
         directory_.adopt_account(work.ticket, work.namespace_name, work.name, std::move(*found));
@@ -338,9 +353,10 @@ void broker::start(const account_name& name, boot_time) {
 
 bool broker::take_lookup(boot_time now) {
     if (now > lookups_counted_)
-        lookups_left_ = std::min(lookups_per_second,
-                                 lookups_left_ +
-                                     lookups_per_second * std::chrono::duration<double>(now - lookups_counted_).count());
+        lookups_left_ =
+            std::min(lookups_per_second,
+                     lookups_left_ +
+                         lookups_per_second * std::chrono::duration<double>(now - lookups_counted_).count());
     lookups_counted_ = now;
     if (lookups_left_ < 1)
         return false;
@@ -351,7 +367,8 @@ bool broker::take_lookup(boot_time now) {
 boot_time broker::next_lookup() const {
     const std::chrono::duration<double> wait(std::max(0.0, 1 - lookups_left_) / lookups_per_second);
     // A millisecond more, so that rounding does not bring us back too early for ever.
-    return lookups_counted_ + std::chrono::ceil<std::chrono::milliseconds>(wait) + std::chrono::milliseconds(1);
+    return lookups_counted_ + std::chrono::ceil<std::chrono::milliseconds>(wait) +
+           std::chrono::milliseconds(1);
 }
 
 std::optional<boot_time> broker::next_tick() const {
@@ -383,9 +400,15 @@ void broker::end(std::uint64_t id, answer a) {
             attempts.erase(at);
     };
     switch (w.lacking.what) {
-    case need::token: leave(tokens_, w.lacking.digest); break;
-    case need::address: leave(addresses_, w.lacking.address); break;
-    case need::account: leave(accounts_, w.account); break;
+    case need::token:
+        leave(tokens_, w.lacking.digest);
+        break;
+    case need::address:
+        leave(addresses_, w.lacking.address);
+        break;
+    case need::account:
+        leave(accounts_, w.account);
+        break;
     case need::credentials:
         if (const auto at = credentials_.find(w.lacking.key); at != credentials_.end()) {
             at->second.erase(id);

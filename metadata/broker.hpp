@@ -1,7 +1,8 @@
 #pragma once
-// Answers what the serving loop asks: decides which tokens to verify, which direct questions to put to the cluster and
-// which credentials to press for, each once however many requests wait for it, and when a wait is over. Every ask is
-// answered by its deadline. No I/O; upstream loop only: the service carries out the work and brings the results back.
+// Answers what the serving loop asks: decides which tokens to verify, which direct questions to put to the
+// cluster and which credentials to press for, each once however many requests wait for it, and when a wait is
+// over. Every ask is answered by its deadline. No I/O; upstream loop only: the service carries out the work
+// and brings the results back.
 
 #include "metadata/cluster.hpp"
 #include "metadata/credential_board.hpp"
@@ -55,7 +56,8 @@ struct broker_work {
 
 class broker {
 public:
-    static constexpr double lookups_per_second = 5; // of pods; they are for the rare case of a watch that is behind
+    static constexpr double lookups_per_second =
+        5; // of pods; they are for the rare case of a watch that is behind
     static constexpr std::chrono::milliseconds retry_after{500};
     static constexpr std::chrono::milliseconds lookup_again_after{1000};
     static constexpr std::chrono::milliseconds remember_bad_token{2000};
@@ -70,11 +72,12 @@ public:
 
     void verified(const token_digest& digest, result<verified_token> outcome, boot_time now, wall_time wall);
     // The lookups' finds go into the directory; call directory_changed() after.
-    void address_looked_up(const broker_work::address_lookup& work, result<std::vector<pod>> found, boot_time now);
+    void address_looked_up(const broker_work::address_lookup& work, result<std::vector<pod>> found,
+                           boot_time now);
     void pod_looked_up(const broker_work::pod_lookup& work, result<std::optional<pod>> found, boot_time now,
                        wall_time wall);
-    void account_looked_up(const broker_work::account_lookup& work, result<std::optional<service_account>> found,
-                           boot_time now);
+    void account_looked_up(const broker_work::account_lookup& work,
+                           result<std::optional<service_account>> found, boot_time now);
     void directory_changed(boot_time now, wall_time wall);
     void credentials_changed(const std::vector<sts::credential_key>& keys, boot_time now);
 
@@ -99,7 +102,7 @@ private:
         std::set<std::uint64_t> asks;
         bool running = false;
         bool scheduled = false;        // stands in starts_
-        std::optional<boot_time> done;     // when it last succeeded
+        std::optional<boot_time> done; // when it last succeeded
     };
     struct token_attempt : attempt {
         secret_string token;
@@ -115,7 +118,8 @@ private:
     using start_key = std::variant<token_digest, address_key, account_name>;
     void schedule(attempt& what, start_key key, boot_time when);
     // After an attempt that brought nothing: once more, if anybody still waits for it.
-    template <class Attempts> void again_or_forget(Attempts& attempts, typename Attempts::iterator at, boot_time now);
+    template <class Attempts>
+    void again_or_forget(Attempts& attempts, typename Attempts::iterator at, boot_time now);
     void start_due(boot_time now);
     void start(const token_digest& digest, boot_time now);
     void start(const address_key& address, boot_time now);

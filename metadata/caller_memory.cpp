@@ -46,7 +46,8 @@ void caller_memory::keep_only(const identity_map& pods) {
     });
 }
 
-template <class Map, class Key> void caller_memory::put(Map& map, const Key& key, entry e) {
+template <class Map, class Key>
+void caller_memory::put(Map& map, const Key& key, entry e) {
     if (map.size() >= max_refusals && !map.contains(key))
         map.clear(); // they are asked about once more
     map.insert_or_assign(key, e);
@@ -60,19 +61,27 @@ std::optional<refusal> caller_memory::get(const Map& map, const Key& key, boot_t
 
 void caller_memory::refuse(const lack& lacking, refusal why, boot_time until) {
     switch (lacking.what) {
-    case need::token: return put(refused_tokens_, lacking.digest, {why, until});
-    case need::address: return put(refused_addresses_, lacking.address, {why, until});
-    case need::account: return put(refused_pods_, lacking.pod_uid, {why, until});
-    case need::credentials: return; // the view tells
+    case need::token:
+        return put(refused_tokens_, lacking.digest, {why, until});
+    case need::address:
+        return put(refused_addresses_, lacking.address, {why, until});
+    case need::account:
+        return put(refused_pods_, lacking.pod_uid, {why, until});
+    case need::credentials:
+        return; // the view tells
     }
 }
 
 std::optional<refusal> caller_memory::refused(const lack& lacking, boot_time now) const {
     switch (lacking.what) {
-    case need::token: return get(refused_tokens_, lacking.digest, now);
-    case need::address: return get(refused_addresses_, lacking.address, now);
-    case need::account: return get(refused_pods_, lacking.pod_uid, now);
-    case need::credentials: return std::nullopt;
+    case need::token:
+        return get(refused_tokens_, lacking.digest, now);
+    case need::address:
+        return get(refused_addresses_, lacking.address, now);
+    case need::account:
+        return get(refused_pods_, lacking.pod_uid, now);
+    case need::credentials:
+        return std::nullopt;
     }
     return std::nullopt;
 }

@@ -1,8 +1,10 @@
 #pragma once
-// What the serving loop remembers of earlier answers: tokens that verified, and refusals for a short while, so that a
-// flood of requests that were refused once does not reach the other loop. Bounded. Serving loop only.
+// What the serving loop remembers of earlier answers: tokens that verified, and refusals for a short while,
+// so that a flood of requests that were refused once does not reach the other loop. Bounded. Serving loop
+// only.
 //
-// A refusal is looked at only where the view lacks something: as soon as the view has it, the refusal is moot.
+// A refusal is looked at only where the view lacks something: as soon as the view has it, the refusal is
+// moot.
 
 #include "metadata/messages.hpp"
 
@@ -17,8 +19,8 @@ public:
 
     explicit caller_memory(std::size_t max_tokens) : max_tokens_(max_tokens) {}
 
-    // A pod's seventeenth token takes its first one's place, and when the table is full some token gives way: it is
-    // verified again when it comes again.
+    // A pod's seventeenth token takes its first one's place, and when the table is full some token gives way:
+    // it is verified again when it comes again.
     void remember(const token_digest& digest, remembered_token token);
     // nullptr: unknown or expired.
     [[nodiscard]] const remembered_token* token(const token_digest& digest, boot_time now);
@@ -35,7 +37,8 @@ private:
         refusal why;
         boot_time until;
     };
-    template <class Map, class Key> static void put(Map& map, const Key& key, entry e);
+    template <class Map, class Key>
+    static void put(Map& map, const Key& key, entry e);
     template <class Map, class Key>
     static std::optional<refusal> get(const Map& map, const Key& key, boot_time now);
     void forget(const token_digest& digest);

@@ -10,13 +10,16 @@ void credential_board::update(const sts::credential_key& key, const sts::lookup_
     if (found.usable) {
         ready->source = found.usable;
         ready->valid_until = found.usable->expires - serve_until_before_expiry;
-        ready->reply = before && before->source == found.usable ? before->reply : render_credentials(*found.usable);
+        ready->reply =
+            before && before->source == found.usable ? before->reply : render_credentials(*found.usable);
         if (!ready->reply) { // they cannot be handed out, and that is how the next ones will be
-            ready->denial_ecs = render_error(403, "CredentialsTooLarge",
-                                             "STS issued credentials that are too large for the AWS SDKs; use fewer "
-                                             "session tags or policies.");
-            ready->denial_imds = render_imds_denial("CredentialsTooLarge", "STS issued credentials that are too large "
-                                                                           "for the AWS SDKs.");
+            ready->denial_ecs =
+                render_error(403, "CredentialsTooLarge",
+                             "STS issued credentials that are too large for the AWS SDKs; use fewer "
+                             "session tags or policies.");
+            ready->denial_imds =
+                render_imds_denial("CredentialsTooLarge", "STS issued credentials that are too large "
+                                                          "for the AWS SDKs.");
             ready->denial_until = ready->valid_until;
         }
     }

@@ -27,7 +27,9 @@ std::vector<std::shared_ptr<const sts::credential_spec>> specs_of(const known_po
 
 } // namespace
 
-directory::directory(const service_settings& settings, random_source& random) : settings_(settings), random_(random) {}
+directory::directory(const service_settings& settings, random_source& random)
+    : settings_(settings),
+      random_(random) {}
 
 // ---- feeds
 
@@ -102,7 +104,8 @@ void directory::adopt_pods(ticket t, std::vector<pod> found) {
 void directory::adopt_account(ticket t, const std::string& namespace_name, const std::string& name,
                               std::optional<service_account> found) {
     const auto node = lookups_.extract(t);
-    if (node.empty() || node.mapped().relisted || node.mapped().touched.contains(account_id(namespace_name, name)))
+    if (node.empty() || node.mapped().relisted ||
+        node.mapped().touched.contains(account_id(namespace_name, name)))
         return;
     if (found)
         account_changed(std::move(*found));
@@ -166,7 +169,8 @@ void directory::put_account(service_account account, bool first_list) {
         return;
     entry.account = std::move(account);
     entry.first_list = first_list;
-    entry.grants = settings_.scope == session_scope::service_account ? entitle(entry.account, nullptr) : nullptr;
+    entry.grants =
+        settings_.scope == session_scope::service_account ? entitle(entry.account, nullptr) : nullptr;
     refresh_pods_of(name);
 }
 
@@ -208,7 +212,8 @@ void directory::refresh(const std::string& uid) {
 }
 
 // Makes `wanted` what the pod keeps. Retains before it releases: what stays is not dropped in between.
-void directory::keep(pod_entry& entry, std::vector<std::shared_ptr<const sts::credential_spec>> wanted, bool spread) {
+void directory::keep(pod_entry& entry, std::vector<std::shared_ptr<const sts::credential_spec>> wanted,
+                     bool spread) {
     for (const auto& spec : wanted) {
         if (++retained_[spec->key()] > 1)
             continue;
@@ -257,7 +262,8 @@ entitlement_ptr directory::entitle(const service_account& account, const pod* on
         if (only != nullptr)
             spec.pod_uid = only->uid;
         spec.session_name = sts::make_session_name(
-            only != nullptr ? only->name : account.namespace_name + "." + account.name + "." + settings_.node_name);
+            only != nullptr ? only->name
+                            : account.namespace_name + "." + account.name + "." + settings_.node_name);
         spec.audience = wanted.audience;
         spec.duration = wanted.duration;
         spec.external_id = target.empty() ? std::string() : wanted.external_id;
@@ -311,7 +317,8 @@ const std::vector<std::string>& directory::accepted_audiences() {
     return *audiences_;
 }
 
-std::optional<pod> directory::choose_pod(const std::string& service_account_uid, const std::string& pod_uid) const {
+std::optional<pod> directory::choose_pod(const std::string& service_account_uid,
+                                         const std::string& pod_uid) const {
     const auto stands_for = [&](const known_pod_ptr& k) {
         return k && !k->facts->mirror && k->grants && k->grants->service_account_uid == service_account_uid;
     };
@@ -341,8 +348,8 @@ std::shared_ptr<const identity_map> directory::identities() {
             map->by_uid.emplace(uid, entry.known);
     for (const auto& address : pods_.addresses()) {
         const auto claim = pods_.claim(address);
-        map->by_address.emplace(address,
-                                known_claim{claim.kind, claim.owner ? known(claim.owner->uid) : known_pod_ptr()});
+        map->by_address.emplace(
+            address, known_claim{claim.kind, claim.owner ? known(claim.owner->uid) : known_pod_ptr()});
     }
     identities_changed_ = false;
     return map;

@@ -1,10 +1,11 @@
 #pragma once
-// Pods, service accounts and settings brought together: who may have which credentials, and which credentials this
-// node needs kept. No I/O; upstream loop only.
+// Pods, service accounts and settings brought together: who may have which credentials, and which credentials
+// this node needs kept. No I/O; upstream loop only.
 //
-// Two sources feed it: the watches, and direct questions asked where a watch may be behind. An answer to a direct
-// question is used for an object only if no event for that object (and no relist) came while the question was under
-// way: then it is at least as new as what the watch has said. Otherwise it might bring back what is gone.
+// Two sources feed it: the watches, and direct questions asked where a watch may be behind. An answer to a
+// direct question is used for an object only if no event for that object (and no relist) came while the
+// question was under way: then it is at least as new as what the watch has said. Otherwise it might bring
+// back what is gone.
 
 #include "metadata/pod_index.hpp"
 #include "metadata/service.hpp"
@@ -47,7 +48,8 @@ public:
                        std::optional<service_account> found);
 
     [[nodiscard]] const pod_index& pods() const { return pods_; }
-    [[nodiscard]] const service_account* account(std::string_view namespace_name, std::string_view name) const;
+    [[nodiscard]] const service_account* account(std::string_view namespace_name,
+                                                 std::string_view name) const;
     // A live pod, with what it is entitled to.
     [[nodiscard]] known_pod_ptr known(std::string_view pod_uid) const;
     // Whether a token for these audiences may identify a pod of that service account.

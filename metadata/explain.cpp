@@ -25,33 +25,41 @@ std::string shown(const pod& p) {
 
 explain_step pod_step(const service_settings& settings, const explained_pod& p) {
     if (!p.found && !p.lookup_problem.empty())
-        return bad("pod", "it is not among the pods this node's watch shows, and the API server could not be asked: " +
-                              p.lookup_problem,
-                   "See the log for why the API server cannot be reached.");
+        return bad(
+            "pod",
+            "it is not among the pods this node's watch shows, and the API server could not be asked: " +
+                p.lookup_problem,
+            "See the log for why the API server cannot be reached.");
     if (!p.found)
         return bad("pod", "there is no such pod", "Check the namespace and the name.");
     if (!p.here && p.found->node_name != settings.node_name)
         return bad("pod", shown(*p.found) + " runs on another node",
-                   "Ask the credlet of node " + (p.found->node_name.empty() ? "(not scheduled yet)"
-                                                                            : p.found->node_name) + ".");
+                   "Ask the credlet of node " +
+                       (p.found->node_name.empty() ? "(not scheduled yet)" : p.found->node_name) + ".");
     if (!p.here)
         return bad("pod", shown(*p.found) + " has not arrived by the watch yet",
-                   p.synced ? "The watch is behind; see credlet_watch_age_seconds." : "The watches have not listed "
-                                                                                      "yet; see the log.");
+                   p.synced ? "The watch is behind; see credlet_watch_age_seconds."
+                            : "The watches have not listed "
+                              "yet; see the log.");
     if (p.found->terminal)
-        return bad("pod", shown(*p.found) + " has ended (Succeeded or Failed)", "Ended pods get no credentials.");
+        return bad("pod", shown(*p.found) + " has ended (Succeeded or Failed)",
+                   "Ended pods get no credentials.");
     if (p.found->mirror)
-        return bad("pod", shown(*p.found) + " is a static pod", "Static pods have no service-account token. Run it as "
-                                                                "a DaemonSet instead.");
+        return bad("pod", shown(*p.found) + " is a static pod",
+                   "Static pods have no service-account token. Run it as "
+                   "a DaemonSet instead.");
     return good("pod", shown(*p.found));
 }
 
 explain_step address_step(const directory& pods, const service_settings& settings, const pod& p) {
-    const bool token_will_do = settings.identity == identity_mode::any || settings.identity == identity_mode::token;
+    const bool token_will_do =
+        settings.identity == identity_mode::any || settings.identity == identity_mode::token;
     if (p.host_network) {
-        const std::string detail = "it is on the host network, so its address is the node's and identifies nobody";
-        return token_will_do ? good("address", detail + "; it must send its token")
-                             : bad("address", detail, "Let credlet identify it by token (--identity any or token).");
+        const std::string detail =
+            "it is on the host network, so its address is the node's and identifies nobody";
+        return token_will_do
+                   ? good("address", detail + "; it must send its token")
+                   : bad("address", detail, "Let credlet identify it by token (--identity any or token).");
     }
     if (p.addresses.empty())
         return settings.identity == identity_mode::token
@@ -61,10 +69,11 @@ explain_step address_step(const directory& pods, const service_settings& setting
     for (const auto& address : p.addresses) {
         const auto claim = pods.pods().claim(address_key(address));
         if (claim.kind != claim_kind::owned || claim.owner->uid != p.uid)
-            return bad("address", address.to_string() + " is claimed by another live pod of this node as well",
-                       "Nobody is served from that address until one of them is gone: find the pods with it by "
-                       "`kubectl get pods -A --field-selector status.podIP=" +
-                           address.to_string() + "`.");
+            return bad(
+                "address", address.to_string() + " is claimed by another live pod of this node as well",
+                "Nobody is served from that address until one of them is gone: find the pods with it by "
+                "`kubectl get pods -A --field-selector status.podIP=" +
+                    address.to_string() + "`.");
         list += (list.empty() ? "" : ", ") + address.to_string();
     }
     return good("address", list);
@@ -85,19 +94,20 @@ std::vector<explain_step> explain_entitlement(const directory& pods, const servi
     const auto known = pods.known(p.found->uid);
     const std::string first_prefix =
         settings.annotation_prefixes.empty() ? std::string() : settings.annotation_prefixes.front();
-    const std::string annotate = "Annotate it: kubectl annotate serviceaccount -n " + p.found->namespace_name + " " +
-                                 p.found->service_account + " " + first_prefix +
-                                 "role-arn=arn:aws:iam::ACCOUNT:role/NAME";
+    const std::string annotate = "Annotate it: kubectl annotate serviceaccount -n " +
+                                 p.found->namespace_name + " " + p.found->service_account + " " +
+                                 first_prefix + "role-arn=arn:aws:iam::ACCOUNT:role/NAME";
     if (!known || !known->grants) {
-        steps.push_back(bad("service account", account + " does not exist or has no annotation that credlet reads",
-                            annotate));
+        steps.push_back(bad("service account",
+                            account + " does not exist or has no annotation that credlet reads", annotate));
         return steps;
     }
     steps.push_back(good("service account", account + " (uid " + known->grants->service_account_uid + ")"));
 
     const entitlement& grants = *known->grants;
     if (grants.what == entitlement::kind::misannotated) {
-        steps.push_back(bad("role", grants.problem, "Correct the annotation of service account " + account + "."));
+        steps.push_back(
+            bad("role", grants.problem, "Correct the annotation of service account " + account + "."));
     } else if (grants.what == entitlement::kind::no_role) {
         steps.push_back(bad("role", account + " has no role-arn annotation", annotate));
     } else {
@@ -113,27 +123,30 @@ std::vector<explain_step> explain_entitlement(const directory& pods, const servi
     return steps;
 }
 
-std::vector<explain_step>
-explain_credentials(const sts::credential_spec& spec, const sts::lookup_result& found,
-                    const std::optional<sts::credential_service::last_call>& last, std::string_view issuer,
-                    wall_time wall) {
+std::vector<explain_step> explain_credentials(const sts::credential_spec& spec,
+                                              const sts::lookup_result& found,
+                                              const std::optional<sts::credential_service::last_call>& last,
+                                              std::string_view issuer, wall_time wall) {
     std::vector<explain_step> steps;
     const auto problem = last ? last->problem : found.problem;
     const std::string subject = "system:serviceaccount:" + spec.namespace_name + ":" + spec.service_account;
 
     if (problem && problem->kind == sts::failure_kind::no_token) {
-        steps.push_back(bad("token", problem->code + ": " + problem->message,
-                            "credlet could not obtain a token of the service account; see --token-source and the "
-                            "rights of credlet's own service account."));
+        steps.push_back(
+            bad("token", problem->code + ": " + problem->message,
+                "credlet could not obtain a token of the service account; see --token-source and the "
+                "rights of credlet's own service account."));
         return steps;
     }
     if (!last && !found.usable) {
-        steps.push_back(bad("token", "no call was made yet", "Many calls are queued, or STS throttles; see "
-                                                             "credlet_sts_allowed_rate."));
+        steps.push_back(bad("token", "no call was made yet",
+                            "Many calls are queued, or STS throttles; see "
+                            "credlet_sts_allowed_rate."));
         return steps;
     }
-    steps.push_back(good("token", subject + ", audience " + spec.audience +
-                                      (last && !last->token_source.empty() ? ", by " + last->token_source : "")));
+    steps.push_back(
+        good("token", subject + ", audience " + spec.audience +
+                          (last && !last->token_source.empty() ? ", by " + last->token_source : "")));
 
     if (problem && !found.usable) {
         const std::string detail = problem->code + ": " + denial_message(*problem);
@@ -142,33 +155,38 @@ explain_credentials(const sts::credential_spec& spec, const sts::lookup_result& 
         switch (problem->kind) {
         case sts::failure_kind::denied:
         case sts::failure_kind::token_rejected:
-            advice = "The trust policy of " + spec.role_arn + " must allow sts:AssumeRoleWithWebIdentity to the "
-                     "identity provider of issuer " + issuer_name + ", with sub = " + subject + " and aud = " +
-                     spec.audience + ".";
+            advice = "The trust policy of " + spec.role_arn +
+                     " must allow sts:AssumeRoleWithWebIdentity to the "
+                     "identity provider of issuer " +
+                     issuer_name + ", with sub = " + subject + " and aud = " + spec.audience + ".";
             if (!spec.target_role_arn.empty())
-                advice += " And the trust policy of " + spec.target_role_arn + " must allow sts:AssumeRole to " +
-                          spec.role_arn + (spec.external_id.empty() ? "" : " with external id " + spec.external_id) +
-                          ".";
+                advice += " And the trust policy of " + spec.target_role_arn +
+                          " must allow sts:AssumeRole to " + spec.role_arn +
+                          (spec.external_id.empty() ? "" : " with external id " + spec.external_id) + ".";
             break;
         case sts::failure_kind::misconfigured:
             advice = "STS does not accept the request: correct the annotations of service account " +
                      spec.namespace_name + "/" + spec.service_account + ".";
             break;
         case sts::failure_kind::unusable:
-            advice = "Check --region and --sts-endpoint: this region or partition cannot issue credentials for the "
+            advice = "Check --region and --sts-endpoint: this region or partition cannot issue credentials "
+                     "for the "
                      "role.";
             break;
         case sts::failure_kind::throttled:
             advice = "STS throttles this account; credlet tries again by itself.";
             break;
-        default: advice = "credlet tries again by itself; if it lasts, check the way to STS (network, CA, DNS)."; break;
+        default:
+            advice = "credlet tries again by itself; if it lasts, check the way to STS (network, CA, DNS).";
+            break;
         }
         steps.push_back(bad("sts", detail, advice));
         return steps;
     }
-    steps.push_back(good("sts", problem ? "the last renewal failed (" + problem->code + ": " +
-                                              denial_message(*problem) + "), earlier credentials are still good"
-                                        : "issued"));
+    steps.push_back(good("sts", problem
+                                    ? "the last renewal failed (" + problem->code + ": " +
+                                          denial_message(*problem) + "), earlier credentials are still good"
+                                    : "issued"));
     if (!found.usable) {
         steps.push_back(bad("credentials", "none are usable now", "Ask again in a few seconds."));
         return steps;

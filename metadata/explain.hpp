@@ -1,6 +1,6 @@
 #pragma once
-// Why a pod gets credentials, or why not: every step of a request's way, in order, with what to do about the first that
-// fails. Upstream loop only.
+// Why a pod gets credentials, or why not: every step of a request's way, in order, with what to do about the
+// first that fails. Upstream loop only.
 
 #include "metadata/cluster.hpp"
 #include "metadata/directory.hpp"
@@ -14,15 +14,15 @@ namespace credlet::metadata {
 
 // What is asked about, and what is known without asking anybody. found: the pod, wherever it was found.
 struct explained_pod {
-    pod_ptr found;           // nullptr: there is no such pod
-    bool here = false;       // it is one of this node's pods as the watch shows them
+    pod_ptr found;     // nullptr: there is no such pod
+    bool here = false; // it is one of this node's pods as the watch shows them
     bool synced = false;
     std::string lookup_problem; // why the cluster could not be asked, if it could not
 };
 
 // "pod", "address", "service account", "role", without I/O. The pod's own role is the one explained.
-[[nodiscard]] std::vector<explain_step> explain_entitlement(const directory& pods, const service_settings& settings,
-                                                            const explained_pod& p);
+[[nodiscard]] std::vector<explain_step>
+explain_entitlement(const directory& pods, const service_settings& settings, const explained_pod& p);
 
 // "token", "sts", "credentials", from what the store says and the last call did.
 [[nodiscard]] std::vector<explain_step>

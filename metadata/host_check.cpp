@@ -43,7 +43,8 @@ host_name without_port(std::string_view host) {
 } // namespace
 
 host_check::host_check(std::span<const std::string> extra) {
-    for (const auto* fixed : {"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "169.254.169.254", "fd00:ec2::254"})
+    for (const auto* fixed :
+         {"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "169.254.169.254", "fd00:ec2::254"})
         names_.emplace(fixed, 0);
     for (std::string name : extra) {
         std::transform(name.begin(), name.end(), name.begin(), lower);
@@ -66,7 +67,8 @@ bool host_check::ours(std::string_view host, const boost::asio::ip::address& loc
         return true;
     if (lowered == "localhost")
         return !bracketed && local.is_loopback();
-    // The connection's own address, in whatever form it is written; a zone ("%eth0") is not part of an address.
+    // The connection's own address, in whatever form it is written; a zone ("%eth0") is not part of an
+    // address.
     if (lowered.find('%') != std::string_view::npos)
         return false;
     boost::system::error_code problem;

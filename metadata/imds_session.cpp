@@ -100,7 +100,8 @@ imds_sessions::mac imds_sessions::sign(std::span<const std::uint8_t> bytes) {
     return result;
 }
 
-std::string imds_sessions::issue(std::string_view pod_uid, bool by_token, std::chrono::seconds ttl, boot_time now) {
+std::string imds_sessions::issue(std::string_view pod_uid, bool by_token, std::chrono::seconds ttl,
+                                 boot_time now) {
     pod_uid = pod_uid.substr(0, max_uid); // Kubernetes' own are 36 long; a longer one then matches no pod
     auto* at = put_expiry(buffer_.data(), now + ttl);
     *at++ = by_token ? 1 : 0;

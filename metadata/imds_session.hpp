@@ -1,7 +1,8 @@
 #pragma once
-// IMDSv2 session tokens without a table: each carries its pod's uid and its expiry under an HMAC-SHA256 whose key is
-// random per process. Nobody can evict another's session by asking for many, and a token of one pod is of no use to
-// another. After a restart clients get 401 and ask for a new one, as they do of the real service.
+// IMDSv2 session tokens without a table: each carries its pod's uid and its expiry under an HMAC-SHA256 whose
+// key is random per process. Nobody can evict another's session by asking for many, and a token of one pod is
+// of no use to another. After a restart clients get 401 and ask for a new one, as they do of the real
+// service.
 
 #include "runtime/clock.hpp"
 
@@ -25,7 +26,8 @@ public:
     explicit imds_sessions(const key& k); // throws std::runtime_error if OpenSSL has no HMAC
 
     // by_token: the pod proved itself with its service-account token, not by its address alone.
-    [[nodiscard]] std::string issue(std::string_view pod_uid, bool by_token, std::chrono::seconds ttl, boot_time now);
+    [[nodiscard]] std::string issue(std::string_view pod_uid, bool by_token, std::chrono::seconds ttl,
+                                    boot_time now);
 
     struct session {
         std::string_view pod_uid; // valid until the next call

@@ -1,6 +1,6 @@
 #pragma once
-// What crosses between the two loops: serving asks for what its view lacks, upstream answers, and brings new views
-// along. Nothing else is shared.
+// What crosses between the two loops: serving asks for what its view lacks, upstream answers, and brings new
+// views along. Nothing else is shared.
 
 #include "metadata/address_key.hpp"
 #include "metadata/token_digest.hpp"
@@ -33,10 +33,14 @@ struct lack {
         if (a.what != b.what)
             return false;
         switch (a.what) {
-        case need::token: return a.digest == b.digest;
-        case need::address: return a.address == b.address;
-        case need::account: return a.pod_uid == b.pod_uid;
-        case need::credentials: return a.key == b.key;
+        case need::token:
+            return a.digest == b.digest;
+        case need::address:
+            return a.address == b.address;
+        case need::account:
+            return a.pod_uid == b.pod_uid;
+        case need::credentials:
+            return a.key == b.key;
         }
         return false;
     }
@@ -53,7 +57,8 @@ struct ask {
 struct remembered_token {
     std::string pod_uid;
     std::string namespace_name, service_account, service_account_uid;
-    // Accepted for every pod; else only while `audiences` has the one that its service account's annotation names.
+    // Accepted for every pod; else only while `audiences` has the one that its service account's annotation
+    // names.
     bool general_audience = true;
     std::vector<std::string> audiences; // empty when general
     boot_time expires;

@@ -12,7 +12,8 @@ void pod_index::put(pod p) {
         return;
     for (const auto& address : added->addresses) {
         auto& claimants = claimants_[address_key(address)];
-        if (std::find(claimants.begin(), claimants.end(), added) == claimants.end()) // an address listed twice
+        if (std::find(claimants.begin(), claimants.end(), added) ==
+            claimants.end()) // an address listed twice
             claimants.push_back(added);
     }
 }
@@ -57,7 +58,8 @@ address_claim pod_index::claim(const address_key& address) const {
     const auto found = claimants_.find(address);
     if (found == claimants_.end())
         return {};
-    // A pod with its own network that has the node's address is no state Kubernetes should bring about: a conflict.
+    // A pod with its own network that has the node's address is no state Kubernetes should bring about: a
+    // conflict.
     const auto& claimants = found->second;
     if (std::all_of(claimants.begin(), claimants.end(), [](const pod_ptr& p) { return p->host_network; }))
         return {claim_kind::host_network, nullptr};

@@ -1,10 +1,10 @@
 #pragma once
 // This node's pods by uid, by name and by address, and who owns an address. No I/O; upstream loop only.
 //
-// Who owns an address: the one live pod that has it. A pod whose phase is terminal owns nothing (its address may be
-// somebody else's already); a pod that is terminating still runs and owns its address until it is terminal or gone.
-// Two live pods with one address: a conflict, and nobody owns it until one of them is gone. The addresses of
-// host-network pods are the node's own and identify nobody.
+// Who owns an address: the one live pod that has it. A pod whose phase is terminal owns nothing (its address
+// may be somebody else's already); a pod that is terminating still runs and owns its address until it is
+// terminal or gone. Two live pods with one address: a conflict, and nobody owns it until one of them is gone.
+// The addresses of host-network pods are the node's own and identify nobody.
 
 #include "metadata/address_key.hpp"
 #include "metadata/objects.hpp"

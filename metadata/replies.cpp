@@ -13,7 +13,8 @@ constexpr std::string_view json = "application/json"; // compared for equality b
 constexpr std::string_view text = "text/plain";
 
 // Appends `"name":"value"` behind a comma or an opening brace.
-template <class String> void member(String& out, std::string_view name, std::string_view value) {
+template <class String>
+void member(String& out, std::string_view name, std::string_view value) {
     out.append(std::string_view(out.size() == 0 ? "{" : ","));
     append_json_string(out, name);
     out.push_back(':');
@@ -28,10 +29,11 @@ std::string utc_seconds(wall_time t) {
     const std::chrono::year_month_day date(day);
     const std::chrono::hh_mm_ss time(seconds - day);
     std::array<char, 32> buffer{};
-    const int size = std::snprintf(buffer.data(), buffer.size(), "%04d-%02u-%02uT%02d:%02d:%02dZ",
-                                   static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
-                                   static_cast<unsigned>(date.day()), static_cast<int>(time.hours().count()),
-                                   static_cast<int>(time.minutes().count()), static_cast<int>(time.seconds().count()));
+    const int size =
+        std::snprintf(buffer.data(), buffer.size(), "%04d-%02u-%02uT%02d:%02d:%02dZ",
+                      static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                      static_cast<unsigned>(date.day()), static_cast<int>(time.hours().count()),
+                      static_cast<int>(time.minutes().count()), static_cast<int>(time.seconds().count()));
     return {buffer.data(), static_cast<std::size_t>(size)};
 }
 
@@ -76,7 +78,8 @@ reply_ptr render_imds_denial(std::string_view code, std::string_view message) {
 reply_ptr render_imds_role_list(std::string_view role_name) { return render_text(role_name); }
 
 reply_ptr render_imds_info(const std::string& role_arn, wall_time now) {
-    // A pod has no instance profile; the ARN is formed from its role's, because clients look for the account in it.
+    // A pod has no instance profile; the ARN is formed from its role's, because clients look for the account
+    // in it.
     std::string profile = role_arn;
     if (const auto at = profile.find(":role/"); at != std::string::npos)
         profile.replace(at, 6, ":instance-profile/");
@@ -104,60 +107,81 @@ reply_ptr render_identity_document(std::string_view region, std::string_view ava
     return std::make_shared<const rendered_reply>(200, json, body);
 }
 
-reply_ptr render_text(std::string_view body) { return std::make_shared<const rendered_reply>(200, text, body); }
+reply_ptr render_text(std::string_view body) {
+    return std::make_shared<const rendered_reply>(200, text, body);
+}
 
 reply_ptr render_session_token(std::string_view token, std::chrono::seconds ttl) {
     // The Go, Rust and Java SDKs insist on the lifetime in the answer.
-    const std::string header = "X-aws-ec2-metadata-token-ttl-seconds: " + std::to_string(ttl.count()) + "\r\n";
+    const std::string header =
+        "X-aws-ec2-metadata-token-ttl-seconds: " + std::to_string(ttl.count()) + "\r\n";
     return std::make_shared<const rendered_reply>(200, text, token, header);
 }
 
 standard_replies::standard_replies()
-    : forwarded(render_error(403, "AccessDenied", "Requests that passed through a proxy (X-Forwarded-For, Forwarded, "
-                                                  "X-Real-IP, Via) are not answered.")),
-      browser(render_error(403, "AccessDenied", "Requests from web pages (Origin, Sec-Fetch-*) are not answered.")),
+    : forwarded(render_error(403, "AccessDenied",
+                             "Requests that passed through a proxy (X-Forwarded-For, Forwarded, "
+                             "X-Real-IP, Via) are not answered.")),
+      browser(render_error(403, "AccessDenied",
+                           "Requests from web pages (Origin, Sec-Fetch-*) are not answered.")),
       wrong_host(render_error(403, "AccessDenied", "The Host header does not name this endpoint.")),
-      ecs_not_found(render_error(404, "NotFound", "There is nothing at this path. Credentials are at "
-                                                  "/v1/credentials.")),
+      ecs_not_found(render_error(404, "NotFound",
+                                 "There is nothing at this path. Credentials are at "
+                                 "/v1/credentials.")),
       imds_not_found(std::make_shared<const rendered_reply>(404, text, "")),
       method_get(render_error(405, "MethodNotAllowed", "Use GET.", "Allow: GET\r\n")),
       method_put(render_error(405, "MethodNotAllowed", "Use PUT.", "Allow: PUT\r\n")),
-      bad_ttl(render_error(400, "BadRequest", "X-aws-ec2-metadata-token-ttl-seconds must be one number from 1 to "
-                                              "21600.")),
-      missing_token(render_error(403, "AccessDenied", "A service-account token is required in the Authorization "
-                                                      "header (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE).")),
-      imds_missing_token(render_error(403, "AccessDenied", "A service-account token is required in the Authorization "
-                                                           "header of the token request.")),
-      bad_token_form(render_error(400, "InvalidToken", "The Authorization header is not a service-account token.")),
-      bad_token(render_error(403, "AccessDenied", "The service-account token was not accepted: it is expired, of "
-                                                  "another cluster or audience, not bound to a pod, or forged.")),
+      bad_ttl(render_error(400, "BadRequest",
+                           "X-aws-ec2-metadata-token-ttl-seconds must be one number from 1 to "
+                           "21600.")),
+      missing_token(render_error(403, "AccessDenied",
+                                 "A service-account token is required in the Authorization "
+                                 "header (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE).")),
+      imds_missing_token(render_error(403, "AccessDenied",
+                                      "A service-account token is required in the Authorization "
+                                      "header of the token request.")),
+      bad_token_form(
+          render_error(400, "InvalidToken", "The Authorization header is not a service-account token.")),
+      bad_token(render_error(403, "AccessDenied",
+                             "The service-account token was not accepted: it is expired, of "
+                             "another cluster or audience, not bound to a pod, or forged.")),
       pod_not_here(render_error(403, "AccessDenied", "The token's pod does not run on this node.")),
-      identity_mismatch(render_error(403, "AccessDenied", "The token belongs to another pod than the one that sent "
-                                                          "it.")),
-      identity_changed(render_error(403, "AccessDenied", "The address went to another pod while the request waited.")),
+      identity_mismatch(render_error(403, "AccessDenied",
+                                     "The token belongs to another pod than the one that sent "
+                                     "it.")),
+      identity_changed(
+          render_error(403, "AccessDenied", "The address went to another pod while the request waited.")),
       unknown_address(render_error(403, "AccessDenied", "This address belongs to no pod of this node.")),
-      host_network(render_error(403, "AccessDenied", "Pods on the host network cannot be told apart by address and "
-                                                     "must send a service-account token.")),
-      address_conflict(render_error(503, "AddressConflict", "Two pods of this node have this address; nobody is "
-                                                            "served until one of them is gone.",
+      host_network(render_error(403, "AccessDenied",
+                                "Pods on the host network cannot be told apart by address and "
+                                "must send a service-account token.")),
+      address_conflict(render_error(503, "AddressConflict",
+                                    "Two pods of this node have this address; nobody is "
+                                    "served until one of them is gone.",
                                     "Retry-After: 1\r\n")),
-      mirror_pod(render_error(403, "AccessDenied", "Static pods have no service-account token and get no "
-                                                   "credentials.")),
-      bad_session(render_error(401, "Unauthorized", "A valid session token is required in the "
-                                                    "X-aws-ec2-metadata-token header.")),
+      mirror_pod(render_error(403, "AccessDenied",
+                              "Static pods have no service-account token and get no "
+                              "credentials.")),
+      bad_session(render_error(401, "Unauthorized",
+                               "A valid session token is required in the "
+                               "X-aws-ec2-metadata-token header.")),
       no_role(render_error(403, "NoRoleAssociated", "The pod's service account has no role-arn annotation.")),
       foreign_role(render_error(403, "AccessDenied", "This role is not one of the pod's roles.")),
-      role_policy(render_error(403, "RoleNotAllowed", "The role policy of this cluster does not let the pod's "
-                                                      "namespace use the role.")),
-      imds_role_policy(render_imds_denial("RoleNotAllowed", "The role policy of this cluster does not let the pod's "
-                                                            "namespace use the role.")),
-      rate_limit(render_error(429, "TooManyRequests", "Too many requests from this pod.", "Retry-After: 1\r\n")),
-      bad_token_limit(render_error(429, "TooManyRequests", "Too many tokens from this address were not accepted.",
+      role_policy(render_error(403, "RoleNotAllowed",
+                               "The role policy of this cluster does not let the pod's "
+                               "namespace use the role.")),
+      imds_role_policy(render_imds_denial("RoleNotAllowed",
+                                          "The role policy of this cluster does not let the pod's "
+                                          "namespace use the role.")),
+      rate_limit(
+          render_error(429, "TooManyRequests", "Too many requests from this pod.", "Retry-After: 1\r\n")),
+      bad_token_limit(render_error(429, "TooManyRequests",
+                                   "Too many tokens from this address were not accepted.",
                                    "Retry-After: 1\r\n")),
-      too_many_waiting_of_peer(render_error(429, "TooManyRequests", "Too many requests of this address are waiting.",
-                                            "Retry-After: 1\r\n")),
-      too_many_waiting(render_error(503, "ServiceUnavailable", "Too many requests are waiting.",
-                                    "Retry-After: 1\r\n")),
+      too_many_waiting_of_peer(render_error(
+          429, "TooManyRequests", "Too many requests of this address are waiting.", "Retry-After: 1\r\n")),
+      too_many_waiting(
+          render_error(503, "ServiceUnavailable", "Too many requests are waiting.", "Retry-After: 1\r\n")),
       uninitialized(render_error(503, "CredentialsUninitialized", "The pods of this node are not known yet.",
                                  "Retry-After: 1\r\n")),
       unavailable(render_error(503, "ServiceUnavailable", "Credentials cannot be obtained at the moment.",

@@ -16,15 +16,16 @@ namespace credlet::metadata {
 // The AWS C runtime stops reading at this size.
 inline constexpr std::size_t max_credentials_body = 10000;
 
-// One body for the container endpoint and for IMDS: what each of them must have, and all SDKs accept the rest.
-// nullptr: the body would be too large for the SDKs (a session token of several kilobytes).
+// One body for the container endpoint and for IMDS: what each of them must have, and all SDKs accept the
+// rest. nullptr: the body would be too large for the SDKs (a session token of several kilobytes).
 [[nodiscard]] reply_ptr render_credentials(const sts::credentials& c);
 
-// A definitive failure of STS: its own code, message and request id. The container endpoint says so with a status
-// (403, or 400 where the request itself is wrong), IMDS with a 200 whose Code is not Success.
+// A definitive failure of STS: its own code, message and request id. The container endpoint says so with a
+// status (403, or 400 where the request itself is wrong), IMDS with a 200 whose Code is not Success.
 [[nodiscard]] reply_ptr render_ecs_denial(const sts::failure& f);
 [[nodiscard]] reply_ptr render_imds_denial(std::string_view code, std::string_view message);
-// "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity (request id 1f2e…)", without the code.
+// "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity (request id 1f2e…)", without the
+// code.
 [[nodiscard]] std::string denial_message(const sts::failure& f);
 
 // The role list of IMDS: one bare name, no newline (clients paste it into their next URL).
@@ -43,8 +44,8 @@ struct standard_replies {
 
     reply_ptr forwarded, browser, wrong_host;
     reply_ptr ecs_not_found, imds_not_found, method_get, method_put, bad_ttl;
-    reply_ptr missing_token, imds_missing_token, bad_token_form, bad_token, pod_not_here, identity_mismatch, identity_changed,
-        unknown_address, host_network, address_conflict, mirror_pod, bad_session;
+    reply_ptr missing_token, imds_missing_token, bad_token_form, bad_token, pod_not_here, identity_mismatch,
+        identity_changed, unknown_address, host_network, address_conflict, mirror_pod, bad_session;
     reply_ptr no_role, foreign_role, role_policy, imds_role_policy;
     reply_ptr rate_limit, bad_token_limit, too_many_waiting_of_peer, too_many_waiting;
     reply_ptr uninitialized, unavailable, throttling;

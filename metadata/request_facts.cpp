@@ -14,8 +14,8 @@ constexpr std::size_t max_token = 20000;
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 bool same(std::string_view name, std::string_view lower_case) {
-    return name.size() == lower_case.size() &&
-           std::equal(name.begin(), name.end(), lower_case.begin(), [](char a, char b) { return lower(a) == b; });
+    return name.size() == lower_case.size() && std::equal(name.begin(), name.end(), lower_case.begin(),
+                                                          [](char a, char b) { return lower(a) == b; });
 }
 
 // Takes a header that may be there once; there twice is there without a value.

@@ -5,7 +5,9 @@
 namespace credlet::metadata {
 
 request_limits::request_limits(double per_second, double burst, std::size_t max_callers)
-    : per_nanosecond_(per_second * 1e-9), burst_(std::max(burst, 1.0)), max_callers_(max_callers) {}
+    : per_nanosecond_(per_second * 1e-9),
+      burst_(std::max(burst, 1.0)),
+      max_callers_(max_callers) {}
 
 bool request_limits::take(std::uint64_t caller, boot_time now) {
     auto found = buckets_.find(caller);

@@ -11,12 +11,13 @@ namespace credlet::metadata {
 
 class request_limits {
 public:
-    // per_second > 0, burst >= 1. max_callers: buckets kept; when it is reached, those that have filled up again are
-    // forgotten (they would start full anyway), and if there are none, all are: better a moment of leniency than a
-    // table that grows.
+    // per_second > 0, burst >= 1. max_callers: buckets kept; when it is reached, those that have filled up
+    // again are forgotten (they would start full anyway), and if there are none, all are: better a moment of
+    // leniency than a table that grows.
     request_limits(double per_second, double burst, std::size_t max_callers = 16384);
 
-    // Whether the caller may do one more thing now. Callers are told apart by a hash: two that collide share a bucket.
+    // Whether the caller may do one more thing now. Callers are told apart by a hash: two that collide share
+    // a bucket.
     [[nodiscard]] bool take(std::uint64_t caller, boot_time now);
     // Gives one back.
     void refund(std::uint64_t caller);

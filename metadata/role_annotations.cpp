@@ -34,7 +34,9 @@ error wrong(std::string_view prefix, std::string_view key, const std::string& pr
     return fail(errc::malformed, "annotation " + std::string(prefix) + std::string(key) + ": " + problem);
 }
 
-bool alphanumeric(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool alphanumeric(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 result<std::string> complete_role_arn(std::string_view value, std::string_view base) {
     if (value.empty())
@@ -42,8 +44,9 @@ result<std::string> complete_role_arn(std::string_view value, std::string_view b
     std::string arn(value);
     if (!value.starts_with("arn:")) {
         if (base.empty())
-            return fail(errc::malformed, shown(value) + " is not an ARN, and without --role-arn-base a bare role "
-                                                        "name means nothing");
+            return fail(errc::malformed, shown(value) +
+                                             " is not an ARN, and without --role-arn-base a bare role "
+                                             "name means nothing");
         arn.insert(0, base);
     }
     if (auto parsed = sts::role_arn::parse(arn); !parsed)
@@ -69,9 +72,9 @@ result<std::string> read_audience(std::string_view value) {
 
 result<std::string> read_external_id(std::string_view value) {
     constexpr std::string_view others = "_+=,.@:/-";
-    if (value.size() < 2 || value.size() > max_external_id || !std::all_of(value.begin(), value.end(), [&](char c) {
-            return alphanumeric(c) || others.find(c) != std::string_view::npos;
-        }))
+    if (value.size() < 2 || value.size() > max_external_id ||
+        !std::all_of(value.begin(), value.end(),
+                     [&](char c) { return alphanumeric(c) || others.find(c) != std::string_view::npos; }))
         return fail(errc::malformed, shown(value) + " is not 2 to 1224 of letters, digits and _+=,.@:/-");
     return std::string(value);
 }
@@ -100,8 +103,8 @@ result<std::vector<std::string>> read_additional(std::string_view value, std::st
 // Roles are asked for by name, so each name must mean one role.
 std::optional<std::string> ambiguous_name(const role_request& request) {
     const auto name_of = [](const std::string& arn) { return arn.substr(arn.rfind('/') + 1); };
-    std::vector<std::string> names{name_of(request.target_role_arn.empty() ? request.role_arn
-                                                                           : request.target_role_arn)};
+    std::vector<std::string> names{
+        name_of(request.target_role_arn.empty() ? request.role_arn : request.target_role_arn)};
     for (const auto& arn : request.additional_role_arns) {
         auto name = name_of(arn);
         if (std::find(names.begin(), names.end(), name) != names.end())
@@ -113,10 +116,12 @@ std::optional<std::string> ambiguous_name(const role_request& request) {
 
 } // namespace
 
-result<std::optional<role_request>> read_role_annotations(annotation_list annotations, const annotation_rules& rules) {
-    const auto with_role = std::find_if(rules.prefixes.begin(), rules.prefixes.end(), [&](const std::string& prefix) {
-        return find(annotations, prefix, "role-arn") != nullptr;
-    });
+result<std::optional<role_request>> read_role_annotations(annotation_list annotations,
+                                                          const annotation_rules& rules) {
+    const auto with_role =
+        std::find_if(rules.prefixes.begin(), rules.prefixes.end(), [&](const std::string& prefix) {
+            return find(annotations, prefix, "role-arn") != nullptr;
+        });
     if (with_role == rules.prefixes.end())
         return std::optional<role_request>();
     const std::string& prefix = *with_role;
@@ -154,7 +159,8 @@ result<std::optional<role_request>> read_role_annotations(annotation_list annota
         if (!id)
             return wrong(own, "external-id", id.error().message);
         if (request.target_role_arn.empty())
-            return wrong(own, "external-id", "is for a target role, and there is no " + own + "target-role-arn");
+            return wrong(own, "external-id",
+                         "is for a target role, and there is no " + own + "target-role-arn");
         request.external_id = std::move(*id);
     }
     if (const auto* value = find(annotations, own, "additional-role-arns")) {
@@ -167,7 +173,8 @@ result<std::optional<role_request>> read_role_annotations(annotation_list annota
             std::erase(request.additional_role_arns, request.role_arn);
         if (const auto name = ambiguous_name(request))
             return wrong(own, "additional-role-arns",
-                         "two roles are named " + shown(*name) + "; roles are asked for by name, so names must differ");
+                         "two roles are named " + shown(*name) +
+                             "; roles are asked for by name, so names must differ");
     }
     return std::optional<role_request>(std::move(request));
 }

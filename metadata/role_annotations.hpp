@@ -1,9 +1,9 @@
 #pragma once
 // What the annotations of a service account ask for.
 //
-// Prefixes are tried in order, and the first under which there is a role-arn decides: role-arn and audience are taken
-// from it together, never one from here and one from there. The other keys are credlet's own and are read under the
-// first configured prefix alone, whichever prefix names the role.
+// Prefixes are tried in order, and the first under which there is a role-arn decides: role-arn and audience
+// are taken from it together, never one from here and one from there. The other keys are credlet's own and
+// are read under the first configured prefix alone, whichever prefix names the role.
 //
 //   <prefix>role-arn                   the role: a full ARN, or a bare name where a base is configured
 //   <prefix>audience                   of the token that STS is given
@@ -12,8 +12,8 @@
 //   <first prefix>external-id          for the target role
 //   <first prefix>additional-role-arns further roles, by comma or white space, that may be asked for by name
 //
-// Annotations are written by whoever may edit the service account, so every value is checked against its grammar
-// before it goes anywhere.
+// Annotations are written by whoever may edit the service account, so every value is checked against its
+// grammar before it goes anywhere.
 
 #include "metadata/objects.hpp"
 #include "runtime/error.hpp"
@@ -45,6 +45,7 @@ inline constexpr std::size_t max_additional_roles = 16;
 
 // None: no role-arn under any prefix. The error names the annotation and what is wrong with it.
 result<std::optional<role_request>>
-read_role_annotations(std::span<const std::pair<std::string, std::string>> annotations, const annotation_rules& rules);
+read_role_annotations(std::span<const std::pair<std::string, std::string>> annotations,
+                      const annotation_rules& rules);
 
 } // namespace credlet::metadata

@@ -1,5 +1,5 @@
-// The service, put together. Each half is an object that lives on its own loop; they know each other only by what they
-// post.
+// The service, put together. Each half is an object that lives on its own loop; they know each other only by
+// what they post.
 
 #include "metadata/service.hpp"
 
@@ -29,7 +29,9 @@ public:
     void demand(const sts::credential_key& key, std::chrono::milliseconds patience) override {
         to_->demand(key, patience);
     }
-    [[nodiscard]] sts::lookup_result lookup(const sts::credential_key& key) const override { return to_->lookup(key); }
+    [[nodiscard]] sts::lookup_result lookup(const sts::credential_key& key) const override {
+        return to_->lookup(key);
+    }
 
 private:
     sts::credential_service* to_ = nullptr;
@@ -41,8 +43,14 @@ public:
     upstream_half(asio::io_context& loop, task_group& tasks, const clock& time, random_source& random,
                   metrics::kubernetes_metrics& metrics, const service_settings& settings,
                   std::function<void(delivery)> send)
-        : loop_(loop), tasks_(tasks), time_(time), metrics_(metrics), settings_(settings), send_(std::move(send)),
-          core_(settings, random, credentials_), timer_(loop) {}
+        : loop_(loop),
+          tasks_(tasks),
+          time_(time),
+          metrics_(metrics),
+          settings_(settings),
+          send_(std::move(send)),
+          core_(settings, random, credentials_),
+          timer_(loop) {}
 
     void connect(cluster& c, presented_tokens* presented, sts::credential_service& credentials) {
         cluster_ = &c;
@@ -250,13 +258,15 @@ http_server_events count_connections(metrics::serving_metrics& metrics) {
 
 class composed_service final : public service {
 public:
-    composed_service(asio::io_context& serving_loop, asio::io_context& upstream_loop, task_group& upstream_tasks,
-                     const clock& time, random_source& random, metrics::serving_metrics& serving_metrics,
+    composed_service(asio::io_context& serving_loop, asio::io_context& upstream_loop,
+                     task_group& upstream_tasks, const clock& time, random_source& random,
+                     metrics::serving_metrics& serving_metrics,
                      metrics::kubernetes_metrics& kubernetes_metrics, logger& log, service_settings settings)
         : settings_(std::move(settings)),
           upstream_(upstream_loop, upstream_tasks, time, random, kubernetes_metrics, settings_,
                     [this, &serving_loop](delivery d) {
-                        auto shared = std::make_shared<delivery>(std::move(d)); // handlers are copied by the post
+                        auto shared =
+                            std::make_shared<delivery>(std::move(d)); // handlers are copied by the post
                         asio::post(serving_loop, [this, shared] { deliver(std::move(*shared)); });
                     }),
           handler_(settings_, random_key(), time, serving_metrics, log,
@@ -264,7 +274,8 @@ public:
                        auto shared = std::make_shared<ask>(std::move(a));
                        asio::post(upstream_loop, [this, shared] { upstream_.submit(std::move(*shared)); });
                    }),
-          server_(make_http_server(serving_loop, time, handler_, settings_.http, count_connections(serving_metrics))) {}
+          server_(make_http_server(serving_loop, time, handler_, settings_.http,
+                                   count_connections(serving_metrics))) {}
 
     object_sink<pod>& pods() override { return pod_feed_; }
     object_sink<service_account>& service_accounts() override { return account_feed_; }
@@ -277,7 +288,9 @@ public:
         return upstream_.explain(std::move(namespace_name), std::move(pod_name));
     }
 
-    result<std::size_t> listen(const asio::ip::tcp::endpoint& where) override { return server_->listen(where); }
+    result<std::size_t> listen(const asio::ip::tcp::endpoint& where) override {
+        return server_->listen(where);
+    }
     std::vector<asio::ip::tcp::endpoint> endpoints() const override { return server_->endpoints(); }
     awaitable<std::size_t> drain(std::chrono::milliseconds grace) override { return server_->drain(grace); }
 

@@ -12,7 +12,9 @@ step refusal_step(const reply_ptr& reply, std::string_view why, const known_pod*
     return {reply, std::nullopt, why, pod};
 }
 
-step lacking_step(lack lacking, const known_pod* pod = nullptr) { return {nullptr, std::move(lacking), {}, pod}; }
+step lacking_step(lack lacking, const known_pod* pod = nullptr) {
+    return {nullptr, std::move(lacking), {}, pod};
+}
 
 // Whether the token of that pod still means the pod that the view shows under its uid.
 bool agrees(const remembered_token& token, const known_pod& p) {
@@ -23,14 +25,16 @@ bool agrees(const remembered_token& token, const known_pod& p) {
     // A service account of the same name that was made anew is another one.
     if (token.service_account_uid != p.grants->service_account_uid)
         return false;
-    return token.general_audience || std::find(token.audiences.begin(), token.audiences.end(), p.grants->audience) !=
-                                         token.audiences.end();
+    return token.general_audience || std::find(token.audiences.begin(), token.audiences.end(),
+                                               p.grants->audience) != token.audiences.end();
 }
 
 } // namespace
 
 serving_core::serving_core(const service_settings& settings, const imds_sessions::key& session_key)
-    : settings_(settings), hosts_(settings.extra_hosts), sessions_(session_key),
+    : settings_(settings),
+      hosts_(settings.extra_hosts),
+      sessions_(session_key),
       memory_(settings.max_remembered_tokens),
       requests_(settings.pod_requests_per_second, settings.pod_request_burst),
       bad_tokens_(settings.bad_tokens_per_second, settings.bad_tokens_per_second) {
@@ -112,8 +116,10 @@ std::optional<step> serving_core::check_form(const context& c) const {
     if (!hosts_.ours(f.host, c.from.local))
         return refusal_step(replies_.wrong_host, reason::wrong_host);
     switch (f.what.where) {
-    case route::unknown: return refusal_step(replies_.ecs_not_found, reason::unknown_path);
-    case route::imds_unknown: return refusal_step(replies_.imds_not_found, reason::unknown_path);
+    case route::unknown:
+        return refusal_step(replies_.ecs_not_found, reason::unknown_path);
+    case route::imds_unknown:
+        return refusal_step(replies_.imds_not_found, reason::unknown_path);
     case route::imds_token:
         if (f.wrong_method)
             return refusal_step(replies_.method_put, reason::wrong_method);
@@ -154,7 +160,8 @@ serving_core::identity serving_core::identify_session(const context& c) {
     const auto& claim = claim_of(c.from.peer);
     if (claim.kind == claim_kind::conflict)
         return {nullptr, refusal_step(replies_.address_conflict, reason::address_conflict)};
-    const bool token_wanted = settings_.identity == identity_mode::token || settings_.identity == identity_mode::both;
+    const bool token_wanted =
+        settings_.identity == identity_mode::token || settings_.identity == identity_mode::both;
     if (!c.facts.has_session && settings_.imds_v1 && !token_wanted)
         return identify_address(c, claim);
     const identity nobody{nullptr, refusal_step(replies_.bad_session, reason::bad_session)};
@@ -167,7 +174,8 @@ serving_core::identity serving_core::identify_session(const context& c) {
     const known_pod* pod = found->second.get();
     if (claim.kind == claim_kind::owned)
         return claim.owner.get() == pod ? identity{pod, {}, session->by_token} : nobody;
-    // From an address that is no pod's: good only if it was a token that proved who it is, and that is enough.
+    // From an address that is no pod's: good only if it was a token that proved who it is, and that is
+    // enough.
     const bool address_wanted =
         settings_.identity == identity_mode::address || settings_.identity == identity_mode::both;
     return session->by_token && !address_wanted ? identity{pod, {}, true} : nobody;
@@ -213,7 +221,8 @@ serving_core::identity serving_core::identify_address(const context& c, const kn
         return {nullptr, refusal_step(replies_.host_network, reason::host_network)};
     case claim_kind::conflict:
         return {nullptr, refusal_step(replies_.address_conflict, reason::address_conflict)};
-    case claim_kind::none: break;
+    case claim_kind::none:
+        break;
     }
     lack lacking;
     lacking.what = need::address;
@@ -235,8 +244,10 @@ step serving_core::answer_pod(const context& c, const identity& who) {
         const std::chrono::seconds ttl(session_ttl(c.facts.ttl).value_or(1));
         return ok(render_session_token(sessions_.issue(who.pod->facts->uid, who.by_token, ttl, c.now), ttl));
     }
-    case route::imds_region: return ok(region_);
-    case route::imds_zone: return ok(zone_);
+    case route::imds_region:
+        return ok(region_);
+    case route::imds_zone:
+        return ok(zone_);
     case route::imds_document: {
         if (!region_)
             return ok(nullptr);
@@ -247,7 +258,8 @@ step serving_core::answer_pod(const context& c, const identity& who) {
         return ok(render_identity_document(settings_.region, settings_.availability_zone, account,
                                            settings_.node_name, c.wall));
     }
-    default: return answer_roles(c, *who.pod);
+    default:
+        return answer_roles(c, *who.pod);
     }
 }
 
@@ -273,10 +285,14 @@ step serving_core::answer_roles(const context& c, const known_pod& pod) const {
     }
     const granted_role& main = grants.roles.front();
     switch (where) {
-    case route::imds_list: return {grants.imds_list, std::nullopt, {}, &pod};
-    case route::imds_info: return {render_imds_info(main.spec->final_role_arn(), c.wall), std::nullopt, {}, &pod};
-    case route::ecs_credentials: return answer_credentials(c, pod, main);
-    default: break;
+    case route::imds_list:
+        return {grants.imds_list, std::nullopt, {}, &pod};
+    case route::imds_info:
+        return {render_imds_info(main.spec->final_role_arn(), c.wall), std::nullopt, {}, &pod};
+    case route::ecs_credentials:
+        return answer_credentials(c, pod, main);
+    default:
+        break;
     }
     for (const auto& role : grants.roles)
         if (role.name == c.facts.what.role)
@@ -284,10 +300,12 @@ step serving_core::answer_roles(const context& c, const known_pod& pod) const {
     return refusal_step(replies_.foreign_role, reason::foreign_role, &pod);
 }
 
-step serving_core::answer_credentials(const context& c, const known_pod& pod, const granted_role& role) const {
+step serving_core::answer_credentials(const context& c, const known_pod& pod,
+                                      const granted_role& role) const {
     const bool imds = is_imds(c.facts.what.where);
     if (!role.allowed)
-        return refusal_step(imds ? replies_.imds_role_policy : replies_.role_policy, reason::role_policy, &pod);
+        return refusal_step(imds ? replies_.imds_role_policy : replies_.role_policy, reason::role_policy,
+                            &pod);
     const auto found = view_->replies->find(role.key);
     if (found != view_->replies->end()) {
         const ready_credentials& ready = *found->second;
@@ -317,16 +335,23 @@ std::optional<refusal> serving_core::refused(const context& c, const lack& lacki
 
 step serving_core::refuse(const context& c, refusal why) const {
     switch (why) {
-    case refusal::bad_token_form: return refusal_step(replies_.bad_token_form, reason::bad_token_form);
-    case refusal::bad_token: return refusal_step(replies_.bad_token, reason::bad_token);
-    case refusal::pod_not_here: return refusal_step(replies_.pod_not_here, reason::pod_not_here);
-    case refusal::unknown_address: return refusal_step(replies_.unknown_address, reason::unknown_address);
+    case refusal::bad_token_form:
+        return refusal_step(replies_.bad_token_form, reason::bad_token_form);
+    case refusal::bad_token:
+        return refusal_step(replies_.bad_token, reason::bad_token);
+    case refusal::pod_not_here:
+        return refusal_step(replies_.pod_not_here, reason::pod_not_here);
+    case refusal::unknown_address:
+        return refusal_step(replies_.unknown_address, reason::unknown_address);
     case refusal::no_role:
         return refusal_step(is_imds(c.facts.what.where) ? replies_.imds_not_found : replies_.no_role,
                             reason::no_role);
-    case refusal::not_synced: return refusal_step(replies_.uninitialized, reason::not_synced);
-    case refusal::throttled: return refusal_step(replies_.throttling, reason::unavailable);
-    case refusal::unavailable: break;
+    case refusal::not_synced:
+        return refusal_step(replies_.uninitialized, reason::not_synced);
+    case refusal::throttled:
+        return refusal_step(replies_.throttling, reason::unavailable);
+    case refusal::unavailable:
+        break;
     }
     return refusal_step(replies_.unavailable, reason::unavailable);
 }

@@ -1,8 +1,8 @@
 #pragma once
-// Decides, from memory alone, how each request is answered: is it well-behaved, who asks, may it have what it asks
-// for, and is that ready. What is not in memory is named, for the caller to ask upstream; when the answer is in, the
-// very same decision is made again from the start, so that nothing is ever served on the strength of an identity
-// that held before a wait. No I/O; serving loop only.
+// Decides, from memory alone, how each request is answered: is it well-behaved, who asks, may it have what it
+// asks for, and is that ready. What is not in memory is named, for the caller to ask upstream; when the
+// answer is in, the very same decision is made again from the start, so that nothing is ever served on the
+// strength of an identity that held before a wait. No I/O; serving loop only.
 
 #include "metadata/caller_memory.hpp"
 #include "metadata/host_check.hpp"
@@ -47,8 +47,8 @@ public:
     // settings outlive the core.
     serving_core(const service_settings& settings, const imds_sessions::key& session_key);
 
-    // From now on this is what is known. Returns the addresses whose owner is another one now: connections from there
-    // belong to nobody (any more).
+    // From now on this is what is known. Returns the addresses whose owner is another one now: connections
+    // from there belong to nobody (any more).
     std::vector<asio::ip::address> apply(view_ptr v);
 
     // A request's first step: counts against the caller's budgets. wall: for the stamps of IMDS documents.
@@ -84,7 +84,8 @@ private:
     [[nodiscard]] identity identify_address(const context& c, const known_claim& claim) const;
     [[nodiscard]] step answer_pod(const context& c, const identity& who);
     [[nodiscard]] step answer_roles(const context& c, const known_pod& pod) const;
-    [[nodiscard]] step answer_credentials(const context& c, const known_pod& pod, const granted_role& role) const;
+    [[nodiscard]] step answer_credentials(const context& c, const known_pod& pod,
+                                          const granted_role& role) const;
     [[nodiscard]] const known_claim& claim_of(const address_key& address) const;
     [[nodiscard]] std::optional<refusal> refused(const context& c, const lack& lacking) const;
     [[nodiscard]] step refuse(const context& c, refusal why) const;

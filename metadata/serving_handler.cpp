@@ -10,16 +10,16 @@ namespace {
 
 // Upstream answers by the deadline; this is for an upstream loop that is stuck.
 constexpr std::chrono::milliseconds answer_grace{100};
-// A request gets through in three or four rounds (token, pod, account, credentials). More is a bug, not a reason to
-// let two threads play ball for ever.
+// A request gets through in three or four rounds (token, pod, account, credentials). More is a bug, not a
+// reason to let two threads play ball for ever.
 constexpr int max_rounds = 16;
 
 bool about_identity(std::string_view why) {
-    constexpr std::array reasons{reason::bad_token,        reason::pod_not_here,     reason::identity_mismatch,
-                                 reason::identity_changed, reason::unknown_address,  reason::host_network,
-                                 reason::address_conflict, reason::missing_token,    reason::bad_token_form,
-                                 reason::bad_token_limit,  reason::foreign_role,     reason::role_policy,
-                                 reason::forwarded,        reason::browser,          reason::wrong_host};
+    constexpr std::array reasons{reason::bad_token,        reason::pod_not_here,    reason::identity_mismatch,
+                                 reason::identity_changed, reason::unknown_address, reason::host_network,
+                                 reason::address_conflict, reason::missing_token,   reason::bad_token_form,
+                                 reason::bad_token_limit,  reason::foreign_role,    reason::role_policy,
+                                 reason::forwarded,        reason::browser,         reason::wrong_host};
     return std::find(reasons.begin(), reasons.end(), why) != reasons.end();
 }
 
@@ -28,7 +28,9 @@ bool about_identity(std::string_view why) {
 // Counts a waiting request in, and out again whatever becomes of it.
 struct serving_handler::waiting_place {
     waiting_place(serving_handler& h, std::uint64_t id_, const address_key& peer_, waiter& w)
-        : handler(h), id(id_), peer(peer_) {
+        : handler(h),
+          id(id_),
+          peer(peer_) {
         handler.waiters_.emplace(id, &w);
         ++handler.waiting_of_peer_[peer];
     }
@@ -49,7 +51,11 @@ struct serving_handler::waiting_place {
 serving_handler::serving_handler(const service_settings& settings, const imds_sessions::key& session_key,
                                  const clock& time, metrics::serving_metrics& metrics, logger& log,
                                  std::function<void(ask)> send)
-    : settings_(settings), time_(time), metrics_(metrics), log_(log), send_(std::move(send)),
+    : settings_(settings),
+      time_(time),
+      metrics_(metrics),
+      log_(log),
+      send_(std::move(send)),
       core_(settings, session_key) {}
 
 reply_ptr serving_handler::answer_now(const request_head& head, const connection_info& connection) {
@@ -118,10 +124,12 @@ awaitable<reply_ptr> serving_handler::answer_later(std::unique_ptr<owned_request
 }
 
 reply_ptr serving_handler::answer_fault(request_fault fault, const connection_info&) {
-    auto reply = render_error(status_of(fault), "BadRequest",
-                              "The request is not well-formed HTTP, or has a body: " + std::string(to_string(fault)));
+    auto reply =
+        render_error(status_of(fault), "BadRequest",
+                     "The request is not well-formed HTTP, or has a body: " + std::string(to_string(fault)));
     metrics_.rejected(to_string(fault));
-    metrics_.request(metrics::protocol::other, reply->status(), metrics::outcome::error, std::chrono::nanoseconds(0));
+    metrics_.request(metrics::protocol::other, reply->status(), metrics::outcome::error,
+                     std::chrono::nanoseconds(0));
     return reply;
 }
 
@@ -142,8 +150,8 @@ void serving_handler::finished(const request_facts& facts, const step& s, const 
                                metrics::outcome served_as, boot_time started) {
     const auto now = time_.now();
     const unsigned status = s.reply->status();
-    metrics_.request(protocol_of(facts.what.where), status, status >= 400 ? metrics::outcome::error : served_as,
-                     now - started);
+    metrics_.request(protocol_of(facts.what.where), status,
+                     status >= 400 ? metrics::outcome::error : served_as, now - started);
     if (s.reason.empty())
         return;
     metrics_.rejected(s.reason);

@@ -1,6 +1,6 @@
 #pragma once
-// Answers the requests of the HTTP server as the serving core decides, waits where it says so, counts and logs.
-// Serving loop only.
+// Answers the requests of the HTTP server as the serving core decides, waits where it says so, counts and
+// logs. Serving loop only.
 
 #include "metadata/serving_core.hpp"
 #include "metrics/metrics.hpp"
@@ -17,11 +17,13 @@ namespace credlet::metadata {
 class serving_handler final : public request_handler {
 public:
     // All references outlive the handler. send: brings an ask to the upstream loop.
-    serving_handler(const service_settings& settings, const imds_sessions::key& session_key, const clock& time,
-                    metrics::serving_metrics& metrics, logger& log, std::function<void(ask)> send);
+    serving_handler(const service_settings& settings, const imds_sessions::key& session_key,
+                    const clock& time, metrics::serving_metrics& metrics, logger& log,
+                    std::function<void(ask)> send);
 
     reply_ptr answer_now(const request_head& head, const connection_info& connection) override;
-    awaitable<reply_ptr> answer_later(std::unique_ptr<owned_request> request, connection_info connection) override;
+    awaitable<reply_ptr> answer_later(std::unique_ptr<owned_request> request,
+                                      connection_info connection) override;
     reply_ptr answer_fault(request_fault fault, const connection_info& connection) override;
 
     // What came from upstream. close_peer is called for each address that changed hands.

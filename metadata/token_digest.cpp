@@ -4,7 +4,9 @@
 
 namespace credlet::metadata {
 
-token_hasher::token_hasher() : algorithm_(EVP_MD_fetch(nullptr, "SHA256", nullptr)), context_(EVP_MD_CTX_new()) {
+token_hasher::token_hasher()
+    : algorithm_(EVP_MD_fetch(nullptr, "SHA256", nullptr)),
+      context_(EVP_MD_CTX_new()) {
     if (!algorithm_ || !context_)
         throw std::runtime_error("OpenSSL has no SHA-256");
 }

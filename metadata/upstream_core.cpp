@@ -2,8 +2,11 @@
 
 namespace credlet::metadata {
 
-upstream_core::upstream_core(const service_settings& settings, random_source& random, credential_source& credentials)
-    : credentials_(credentials), directory_(settings, random), broker_(settings, directory_, board_) {}
+upstream_core::upstream_core(const service_settings& settings, random_source& random,
+                             credential_source& credentials)
+    : credentials_(credentials),
+      directory_(settings, random),
+      broker_(settings, directory_, board_) {}
 
 void upstream_core::set_synced(bool synced) {
     synced_changed_ |= synced != view_.synced;

@@ -1,6 +1,6 @@
 #pragma once
-// The upstream half without its I/O: directory, board of ready replies and broker, and what they make of each turn of
-// the loop. The service carries it out; the tests drive it by hand. Upstream loop only.
+// The upstream half without its I/O: directory, board of ready replies and broker, and what they make of each
+// turn of the loop. The service carries it out; the tests drive it by hand. Upstream loop only.
 
 #include "metadata/broker.hpp"
 #include "metadata/credential_board.hpp"

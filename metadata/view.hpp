@@ -1,7 +1,7 @@
 #pragma once
-// What the serving loop knows: an immutable picture of who owns which address, which roles each pod may have, and the
-// replies that are ready. Made on the upstream loop, read on the serving loop, replaced as a whole; its two parts are
-// shared between successive views, so that a refresh of credentials does not copy the pods.
+// What the serving loop knows: an immutable picture of who owns which address, which roles each pod may have,
+// and the replies that are ready. Made on the upstream loop, read on the serving loop, replaced as a whole;
+// its two parts are shared between successive views, so that a refresh of credentials does not copy the pods.
 
 #include "metadata/address_key.hpp"
 #include "metadata/pod_index.hpp"
@@ -34,7 +34,8 @@ struct granted_role {
     bool allowed = true; // by the role policy; never asked of STS otherwise
 };
 
-// What the annotations of one service account come to. Never empty of meaning: either roles, or why there are none.
+// What the annotations of one service account come to. Never empty of meaning: either roles, or why there are
+// none.
 struct entitlement {
     enum class kind { no_role, misannotated, granted };
     kind what = kind::no_role;
@@ -43,7 +44,8 @@ struct entitlement {
     std::vector<granted_role> roles; // when granted; the default role first
     reply_ptr imds_list;             // when granted
     std::string problem;             // when misannotated
-    // When misannotated: for the container endpoint, for the role's credentials in IMDS, and for the rest of IMDS.
+    // When misannotated: for the container endpoint, for the role's credentials in IMDS, and for the rest of
+    // IMDS.
     reply_ptr problem_reply, problem_in_200, problem_forbidden;
 };
 using entitlement_ptr = std::shared_ptr<const entitlement>;

@@ -78,7 +78,7 @@ void reserve_descriptor::turn_away_one(int listening_socket) {
 result<std::shared_ptr<http_listener>> http_listener::open(std::shared_ptr<http_server_core> core,
                                                            std::shared_ptr<reserve_descriptor> reserve,
                                                            const tcp::endpoint& where, std::size_t index) {
-    const auto self = std::make_shared<http_listener>(std::move(core), std::move(reserve), index);
+    auto self = std::make_shared<http_listener>(std::move(core), std::move(reserve), index);
     if (const auto ec = self->bind(where)) {
         std::ostringstream message;
         message << "cannot listen on " << where << ": " << ec.message();

@@ -13,6 +13,18 @@ namespace {
 // Keeps the core while coroutines of it are still ending.
 awaitable<void> outlive_answers(std::shared_ptr<http_server_core> core) { co_await core->answers.drained(); }
 
+awaitable<std::size_t> drain_all(std::shared_ptr<http_server_core> core,
+                                 std::vector<std::shared_ptr<http_listener>> listeners,
+                                 std::chrono::milliseconds grace) {
+    core->start_draining();
+    for (const auto& listener : listeners)
+        listener->finish();
+    co_await core->emptied(grace);
+    const std::size_t owed = core->cut_all();
+    co_await core->answers.drained();
+    co_return owed;
+}
+
 class asio_http_server final : public http_server {
 public:
     asio_http_server(asio::io_context& loop, const clock& time, request_handler& handler,
@@ -40,6 +52,7 @@ public:
 
     [[nodiscard]] std::vector<asio::ip::tcp::endpoint> endpoints() const override {
         std::vector<asio::ip::tcp::endpoint> all;
+        all.reserve(listeners_.size());
         for (const auto& listener : listeners_)
             all.push_back(listener->endpoint());
         return all;
@@ -50,13 +63,7 @@ public:
     void close_peer(const asio::ip::address& peer) override { core_->close_peer(peer); }
 
     awaitable<std::size_t> drain(std::chrono::milliseconds grace) override {
-        core_->start_draining();
-        for (const auto& listener : listeners_)
-            listener->finish();
-        co_await core_->emptied(grace);
-        const std::size_t owed = core_->cut_all();
-        co_await core_->answers.drained();
-        co_return owed;
+        return drain_all(core_, listeners_, grace);
     }
 
 private:
@@ -65,18 +72,20 @@ private:
     std::vector<std::shared_ptr<http_listener>> listeners_;
 };
 
-std::string_view moved(std::string_view view, std::string_view from, std::string_view to) {
-    if (view.empty())
+// The same part of a copy.
+std::string_view moved(std::string_view part, std::string_view original, std::string_view copy) {
+    if (part.empty())
         return {};
-    return to.substr(static_cast<std::size_t>(view.data() - from.data()), view.size());
+    return copy.substr(static_cast<std::size_t>(part.begin() - original.begin()), part.size());
 }
+
+// A head begins with its method.
+std::string_view bytes_of(const request_head& head) { return {head.method.begin(), head.size}; }
 
 } // namespace
 
-owned_request::owned_request(const request_head& original)
-    : bytes(std::string_view(original.method.data(), original.size)),
-      head(original) {
-    const std::string_view from(original.method.data(), original.size);
+owned_request::owned_request(const request_head& original) : bytes(bytes_of(original)), head(original) {
+    const auto from = bytes_of(original);
     const auto to = bytes.reveal();
     for (auto* view : {&head.method, &head.target, &head.path, &head.query, &head.host})
         *view = moved(*view, from, to);

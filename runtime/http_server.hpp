@@ -66,7 +66,7 @@ struct connection_info {
 // A request that outlives its buffer, for answers that take time. The head must come from parse_request_head,
 // whose views lie in one piece of memory.
 struct owned_request {
-    explicit owned_request(const request_head& head);
+    explicit owned_request(const request_head& original);
     secret_string bytes; // what the views of head point into
     request_head head;
 };
@@ -89,7 +89,7 @@ public:
 };
 
 struct http_server_limits {
-    std::size_t max_head = 24 * 1024; // bytes
+    std::size_t max_head = std::size_t{24} * 1024; // bytes
     std::size_t max_connections = 4096;
     std::size_t max_connections_per_peer = 64;
     std::size_t max_requests_per_connection = 100000;
@@ -129,8 +129,7 @@ public:
     // Takes what is queued in the accept queues, then stops accepting; every reply from now on carries
     // Connection: close, idle connections close at once; those just accepted have a second to bring their
     // request. Completes when none is left or `grace` has passed, in which case the rest are cut and their
-    // answer_later is cancelled. Returns how many were cut before their answer was whole. The server must
-    // outlive it.
+    // answer_later is cancelled. Returns how many were cut before their answer was whole.
     virtual awaitable<std::size_t> drain(std::chrono::milliseconds grace) = 0;
 };
 

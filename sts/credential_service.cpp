@@ -90,13 +90,15 @@ struct credential_service::impl {
 
     awaitable<void> carry_out(call c);
     void settle(const call& c, boot_time started, issuance done);
+    void tell_of_issuance(const call& c, const credentials& issued);
     void remember_short_duration(const call& c);
     void log_failure(const call& c, const failure& f);
 };
 
-credential_service::credential_service(const asio::any_io_executor& executor, task_group& tasks, const clock& time,
-                                       random_source& random, client& sts, web_identity_tokens& tokens,
-                                       metrics::sts_metrics& metrics, logger& log, settings s)
+credential_service::credential_service(const asio::any_io_executor& executor, task_group& tasks,
+                                       const clock& time, random_source& random, client& sts,
+                                       web_identity_tokens& tokens, metrics::sts_metrics& metrics,
+                                       logger& log, settings s)
     : impl_(std::make_unique<impl>(*this, executor, tasks, time, random, sts, tokens, metrics, log, s)) {
     tasks.spawn(impl_->run());
 }
@@ -137,7 +139,11 @@ void credential_service::stop() {
 awaitable<void> credential_service::impl::run() {
     while (!stopped) {
         woken = false;
-        pump();
+        try {
+            pump();
+        } catch (const std::exception& e) { // a bug in who is told of changes must not end all renewal
+            log.error("an exception in the credential service", {{"error", std::string_view(e.what())}});
+        }
         if (woken)
             continue; // somebody who was told of a change has asked for something already
         wake.expires_after(std::chrono::ceil<asio::steady_timer::duration>(until_next()));
@@ -190,30 +196,33 @@ void credential_service::impl::announce(const std::vector<credential_key>& chang
 awaitable<void> credential_service::impl::carry_out(call c) {
     const auto started = time.now();
     issuance_request request{c.spec, c.fresh_token, short_duration_only.contains(c.key), config.call_timeout};
+    issuance done{failure{}, {}};
     // However this ends, the store hears of it: a call that is never finished would block its key for ever.
-    issuance done{failure{.kind = failure_kind::cancelled, .code = "Cancelled", .message = "credlet is stopping"}, {}};
     try {
         done = co_await issue(sts, tokens, std::move(request));
-    } catch (const boost::system::system_error& e) {
-        if (e.code() != asio::error::operation_aborted)
-            throw; // nothing but the cancellation of this task ends like that
+    } catch (const std::exception& e) {
+        failure f;
+        f.kind = tasks.cancelled() ? failure_kind::cancelled : failure_kind::transient;
+        f.code = tasks.cancelled() ? "Cancelled" : "InternalError";
+        f.message = e.what();
+        done.result = std::move(f);
     }
     settle(c, started, std::move(done));
 }
 
 void credential_service::impl::settle(const call& c, boot_time started, issuance done) {
     const auto now = time.now();
-    if (result.has_value() && owner.on_issued)
-        owner.on_issued(*c.spec, *result, c.reason);
-    auto problem = result.has_error() ? std::optional(result.error()) : std::nullopt;
-    store.finish(c.id, std::move(result), now);
+    auto problem = done.result.has_error() ? std::optional(done.result.error()) : std::nullopt;
+    if (!problem)
+        tell_of_issuance(c, *done.result);
+    store.finish(c.id, std::move(done.result), now);
 
     const auto known = store.lookup(c.key, now);
     if (known.state != entry_state::absent) {
         if (!problem)
             problem = known.problem; // what STS issued may be no good
-        last_calls.insert_or_assign(c.key, last_call{time.wall(), c.reason, problem, notes.token_source});
-        if (notes.duration_refused)
+        last_calls.insert_or_assign(c.key, last_call{time.wall(), c.reason, problem, done.token_source});
+        if (done.duration_refused)
             remember_short_duration(c);
     }
     if (known.usable)
@@ -222,6 +231,16 @@ void credential_service::impl::settle(const call& c, boot_time started, issuance
     if (problem)
         log_failure(c, *problem);
     kick();
+}
+
+// Also of what was dropped meanwhile: it was issued all the same.
+void credential_service::impl::tell_of_issuance(const call& c, const credentials& issued) {
+    try {
+        if (owner.on_issued)
+            owner.on_issued(*c.spec, issued, c.reason);
+    } catch (const std::exception& e) {
+        log.error("the audit of issued credentials failed", {{"error", std::string_view(e.what())}});
+    }
 }
 
 void credential_service::impl::remember_short_duration(const call& c) {

@@ -1,6 +1,6 @@
 #pragma once
-// Carries out what the credential store decides: obtains a web identity token, calls STS (and, for a target role,
-// once more), hands the result back, counts, logs, and tells who asked to know. Upstream loop only.
+// Carries out what the credential store decides: obtains a web identity token, calls STS (and, for a target
+// role, once more), hands the result back, counts, logs, and tells who asked to know. Upstream loop only.
 
 #include "metrics/metrics.hpp"
 #include "runtime/log.hpp"
@@ -15,16 +15,17 @@ namespace credlet::sts {
 
 struct web_identity_token {
     secret_string jwt;
-    std::string source;     // for logs: caller, impersonate, request, projected, file
+    std::string source; // for logs: caller, impersonate, request, projected, file
 };
 
 // Where web identity tokens come from; implemented on the floor above.
 class web_identity_tokens {
 public:
     virtual ~web_identity_tokens() = default;
-    // A token for the spec's service account and audience, with life enough for one call. fresh: not one that was
-    // handed out before. The failure is of kind no_token (or cancelled).
-    virtual awaitable<outcome<web_identity_token>> obtain(std::shared_ptr<const credential_spec> spec, bool fresh) = 0;
+    // A token for the spec's service account and audience, with life enough for one call. fresh: not one that
+    // was handed out before. The failure is of kind no_token (or cancelled).
+    virtual awaitable<outcome<web_identity_token>> obtain(std::shared_ptr<const credential_spec> spec,
+                                                          bool fresh) = 0;
 };
 
 class credential_service {
@@ -34,9 +35,9 @@ public:
         std::chrono::milliseconds call_timeout{10000}; // token and STS calls together
     };
     // All references outlive the service; stop it and drain `tasks` before it goes.
-    credential_service(const asio::any_io_executor& executor, task_group& tasks, const clock& time, random_source& random,
-                       client& sts, web_identity_tokens& tokens, metrics::sts_metrics& metrics, logger& log,
-                       settings s);
+    credential_service(const asio::any_io_executor& executor, task_group& tasks, const clock& time,
+                       random_source& random, client& sts, web_identity_tokens& tokens,
+                       metrics::sts_metrics& metrics, logger& log, settings s);
     ~credential_service();
 
     // See credential_store.
@@ -53,7 +54,8 @@ public:
     };
     [[nodiscard]] std::optional<last_call> history(const credential_key& key) const;
 
-    // Called on the upstream loop, with every key whose lookup may have changed. Set once, before the first retain.
+    // Called on the upstream loop, with every key whose lookup may have changed. Set once, before the first
+    // retain.
     std::function<void(const std::vector<credential_key>&)> on_change;
     // Called once per issuance, for the audit line: spec and what was issued.
     std::function<void(const credential_spec&, const credentials&, call_reason)> on_issued;

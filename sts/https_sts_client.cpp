@@ -176,8 +176,11 @@ failure https_sts_client::read_failure(const asked& what, http_response& respons
     learn_time(date);
     if (document->request_id.empty())
         document->request_id = response.header("x-amzn-requestid").value_or("").substr(0, 64);
-    for (auto* text : {&document->code, &document->message, &document->request_id})
-        *text = one_line(*text, what.secrets);
+    for (auto* text : {&document->code, &document->message, &document->request_id}) {
+        auto safe = one_line(*text, what.secrets);
+        OPENSSL_cleanse(text->data(), text->size());
+        *text = std::move(safe);
+    }
     return from_error_document(*document, response.status, wait);
 }
 

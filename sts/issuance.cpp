@@ -31,8 +31,8 @@ awaitable<outcome<credentials>> obtain_chained(client& sts, const credential_spe
 }
 
 // `notes` is where token_source and duration_refused go; the caller keeps it and the request alive.
-awaitable<outcome<credentials>> obtain(client& sts, web_identity_tokens& tokens, const issuance_request& request,
-                                       issuance& notes) {
+awaitable<outcome<credentials>> obtain(client& sts, web_identity_tokens& tokens,
+                                       const issuance_request& request, issuance& notes) {
     const auto& spec = *request.spec;
     auto token = co_await tokens.obtain(request.spec, request.fresh_token);
     if (token.has_error())
@@ -41,7 +41,8 @@ awaitable<outcome<credentials>> obtain(client& sts, web_identity_tokens& tokens,
     if (!spec.target_role_arn.empty())
         co_return co_await obtain_chained(sts, spec, std::move(token->jwt));
 
-    const auto wanted = request.short_duration_only ? std::min(spec.duration, default_duration) : spec.duration;
+    const auto wanted =
+        request.short_duration_only ? std::min(spec.duration, default_duration) : spec.duration;
     if (wanted <= default_duration)
         co_return co_await sts.assume_role_with_web_identity(spec, wanted, std::move(token->jwt));
 
@@ -73,8 +74,7 @@ awaitable<issuance> issue(client& sts, web_identity_tokens& tokens, issuance_req
     using namespace asio::experimental::awaitable_operators;
     issuance done{cancelled(), {}, false};
     asio::steady_timer deadline(co_await asio::this_coro::executor, request.timeout);
-    auto winner =
-        co_await (obtain_or_fail(sts, tokens, request, done) || deadline.async_wait(as_result));
+    auto winner = co_await (obtain_or_fail(sts, tokens, request, done) || deadline.async_wait(as_result));
     const auto state = co_await asio::this_coro::cancellation_state;
     if (winner.index() == 0) {
         done.result = std::get<0>(std::move(winner));

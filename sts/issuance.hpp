@@ -1,6 +1,6 @@
 #pragma once
-// One attempt to obtain credentials, start to end: a web identity token, AssumeRoleWithWebIdentity and, for a target
-// role, AssumeRole, all under one deadline. No retries but that of a duration the role does not allow.
+// One attempt to obtain credentials, start to end: a web identity token, AssumeRoleWithWebIdentity and, for a
+// target role, AssumeRole, all under one deadline. No retries but that of a duration the role does not allow.
 
 #include "sts/client.hpp"
 #include "sts/credential_service.hpp"
@@ -9,8 +9,8 @@ namespace credlet::sts {
 
 struct issuance_request {
     std::shared_ptr<const credential_spec> spec;
-    bool fresh_token;          // see web_identity_tokens
-    bool short_duration_only;  // the role is known to allow no more than default_duration
+    bool fresh_token;         // see web_identity_tokens
+    bool short_duration_only; // the role is known to allow no more than default_duration
     std::chrono::milliseconds timeout;
 };
 
@@ -20,8 +20,8 @@ struct issuance {
     bool duration_refused = false; // the result is for default_duration instead of what was asked for
 };
 
-// Fails by value alone: kind transient and code "Timeout" when the time was up, "InternalError" for an exception, kind
-// cancelled when the caller was cancelled.
+// Fails by value alone: kind transient and code "Timeout" when the time was up, "InternalError" for an
+// exception, kind cancelled when the caller was cancelled.
 awaitable<issuance> issue(client& sts, web_identity_tokens& tokens, issuance_request request);
 
 } // namespace credlet::sts

@@ -22,8 +22,10 @@ TEST_CASE("T36: the audit line says who got what until when, and holds no secret
     issued.expiration = wall_time(std::chrono::seconds(1'760'000'000));
 
     test::recording_log log;
-    write_audit_line(log, spec, issued, sts::call_reason::renewal,
-                     [](const std::string& uid) { return uid == "uid-1" ? "web-0" : ""; });
+    metadata::pod pod;
+    pod.uid = "uid-1";
+    pod.name = "web-0";
+    write_audit_line(log, spec, issued, sts::call_reason::renewal, pod);
     REQUIRE(log.lines.size() == 1);
     const auto& line = log.lines[0];
     CHECK(line.level == log_level::info);
@@ -31,6 +33,7 @@ TEST_CASE("T36: the audit line says who got what until when, and holds no secret
     CHECK(line.field("namespace") == "shop");
     CHECK(line.field("service_account") == "web");
     CHECK(line.field("pod") == "web-0");
+    CHECK(line.field("pod_uid") == "uid-1");
     CHECK(line.field("role_arn") == spec.target_role_arn);
     CHECK(line.field("web_identity_role_arn") == spec.role_arn);
     CHECK(line.field("role_session_name") == "shop.web.node-1");

@@ -1,8 +1,7 @@
-// Annotations as whoever may edit a service account can write them: one per line, "key=value". Whatever they say, the
-// outcome is a request within its grammar or an error on one line.
+// Annotations as whoever may edit a service account can write them: one per line, "key=value". Whatever they
+// say, the outcome is a request within its grammar or an error on one line.
 
 #include "metadata/role_annotations.hpp"
-
 #include "metadata/role_policy.hpp"
 #include "sts/credentials.hpp"
 
@@ -32,8 +31,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const auto line = text.substr(0, text.find('\n'));
         text.remove_prefix(std::min(line.size() + 1, text.size()));
         const auto equals = line.find('=');
-        annotations.emplace_back(line.substr(0, equals),
-                                 equals == std::string_view::npos ? std::string_view() : line.substr(equals + 1));
+        annotations.emplace_back(line.substr(0, equals), equals == std::string_view::npos
+                                                             ? std::string_view()
+                                                             : line.substr(equals + 1));
     }
     const std::vector<std::string> prefixes{"credlet.io/", "eks.amazonaws.com/"};
     for (const std::string_view base : {"", "arn:aws:iam::123456789012:role/"}) {

@@ -174,8 +174,11 @@ class Credlet:
     def raw(self, data, source=None, timeout=5):
         """All that is answered to these bytes until the connection closes or nothing comes for the timeout."""
         with socket.create_connection(self.address, timeout, (source, 0) if source else None) as connection:
-            connection.sendall(data)
             received = b""
+            try:
+                connection.sendall(data)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # refused before the end; the answer may have come all the same
             try:
                 while chunk := connection.recv(65536):
                     received += chunk

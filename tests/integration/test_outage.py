@@ -58,7 +58,7 @@ def test_F20_F26_F29_F52_an_hour_is_long_but_a_minute_shows(start_world, start_c
     assert daemons[id(silent)].metric("watch_restarts_total", reason="idle") >= 1
 
     # The new token of the daemon's own is in use within the minute, although nothing was wrong with the old one.
-    newcomer, mark = new_pod(in_world=rotated), rotated.mark()
+    mark, newcomer = rotated.mark(), new_pod(in_world=rotated)
     genuine(rotated, daemons[id(rotated)].credentials(newcomer["ip"]), newcomer)
     requests = rotated.calls("kube", mark, resource="serviceaccounts/token", code=201)
     assert [call["token_id"] for call in requests] == [new_token]

@@ -272,9 +272,12 @@ def test_T21_forged_tokens_are_refused(world, credlet, warm_pod):
                   f"{first}.{second}.{'A' * len(third)}", f"{third}.{second}.{first}", f"{first}.{second}.{third[:40]}!{third[41:]}"]
     forged = [world.mint(pod=f"prod/{pod['name']}", **how) for how in FORGED_HEADERS] + rearranged
     before = world.mark()
-    for i, token in enumerate(forged):
-        answer = credlet.credentials(f"127.70.0.{i + 1}", token=token)
-        assert answer.status in (400, 403), (FORGED_HEADERS[i] if i < len(FORGED_HEADERS) else token, answer)
+    with concurrent.futures.ThreadPoolExecutor(len(forged)) as pool:
+        answers = list(pool.map(lambda i: credlet.credentials(f"127.70.0.{i + 1}", token=forged[i]), range(len(forged))))
+    for how, answer in zip(FORGED_HEADERS + rearranged, answers):
+        # A key that is not known may be one that came into use just now: 503 until the keys have been fetched again.
+        unknown_key = isinstance(how, dict) and isinstance(how.get("header", {}).get("kid"), str)
+        assert answer.status in ((400, 403, 503) if unknown_key else (400, 403)), (how, answer)
         assert b"AccessKeyId" not in answer.body
     assert not world.calls("sts", before)
     genuine(world, credlet.credentials("127.70.1.1", token=good), pod)
@@ -329,16 +332,16 @@ def test_T25_unknown_keys_do_not_make_the_daemon_fetch_keys_without_end(world, c
     good = world.mint(pod=f"prod/{pod['name']}")
     token = world.mint(pod=f"prod/{pod['name']}", key="foreign")
     body, signature = token.split(".")[1:]
-    mark = world.mark()
+    mark, started = world.mark(), time.monotonic()
 
-    def attack(worker):
-        for i in range(60):
-            header = base64.urlsafe_b64encode(json.dumps({"alg": "RS256", "kid": f"kid-{worker}-{i}"}).encode())
-            forged = f"{header.decode().rstrip('=')}.{body}.{signature}"
-            assert credlet.credentials(f"127.72.{worker}.{i % 5 + 1}", token=forged).status in (403, 429, 503)
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(attack, range(8)))
-    assert len(world.calls("kube", mark, path="/openid/v1/jwks")) <= 1
+    def attack(i):
+        header = base64.urlsafe_b64encode(json.dumps({"alg": "RS256", "kid": f"kid-{i}"}).encode()).decode().rstrip("=")
+        return credlet.credentials(f"127.72.{i % 8}.{i // 8 + 1}", token=f"{header}.{body}.{signature}").status
+    with concurrent.futures.ThreadPoolExecutor(120) as pool:
+        statuses = set(pool.map(attack, range(360)))
+        assert statuses <= {403, 429, 503}
+    fetches = world.calls("kube", mark, path="/openid/v1/jwks")
+    assert len(fetches) <= 1 + (time.monotonic() - started) / 30
     genuine(world, credlet.credentials("127.72.100.1", token=good), pod)
 
 
@@ -385,7 +388,8 @@ def test_T27_a_flood_of_bad_signatures_is_not_verified(world, credlet, warm_pod)
 
 # Annotations
 
-def test_T28_a_role_policy_is_anchored_and_exact(world, start_credlet, tmp_path):
+def test_T28_a_role_policy_is_anchored_and_exact(start_world, start_credlet, tmp_path):
+    world = start_world()
     policy = tmp_path / "policy.json"
     policy.write_text(json.dumps({"rules": [{"namespaces": ["team-a"], "roles": ["arn:aws:iam::123456789012:role/dev/*",
                                                                                  "arn:aws:iam::123456789012:role/a"]}]}))

@@ -15,7 +15,8 @@ const std::string ecs = "/v1/credentials";
 
 class fixture : public metadata_node {
 public:
-    explicit fixture(metadata::service_settings s = node_settings(), bool synced = true) : metadata_node(std::move(s)) {
+    explicit fixture(metadata::service_settings s = node_settings(), bool synced = true)
+        : metadata_node(std::move(s)) {
         upstream.pods().accounts_replaced({make_account("web", "web-role"), make_account("api", "api-role")});
         upstream.pods().pods_replaced({});
         upstream.set_synced(synced);
@@ -121,7 +122,8 @@ TEST_CASE("T41: unknown yet is 503, never 404: not synced, API server away, noth
 TEST_CASE("IMDS callers are held less long than SDKs wait") {
     fixture node;
     const auto r = node.send("PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
-                             "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n", "10.0.0.1");
+                             "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n",
+                             "10.0.0.1");
     node.run();
     node.answer_lookups(none);
     node.pass(850ms);
@@ -144,7 +146,8 @@ TEST_CASE("F32: while two pods claim an address both get 503, then the one that 
     CHECK(member_of(node.send(get(ecs), "10.0.0.1")->body(), "RoleArn") == role("api-role"));
 }
 
-TEST_CASE("F33: a pod that goes while its request waits gets nothing any more, nor does its successor by that request") {
+TEST_CASE("F33: a pod that goes while its request waits gets nothing any more, nor does its successor by "
+          "that request") {
     for (const bool successor : {false, true}) {
         fixture node;
         node.upstream.pods().pod_changed(make_pod("a", "web", "10.0.0.1"));
@@ -342,10 +345,14 @@ TEST_CASE("a wrong annotation is a bad request that names it") {
 TEST_CASE("F35: a thousand pods of two hundred service accounts, all at once, cost two hundred calls") {
     fixture node;
     for (int i = 0; i < 200; ++i)
-        node.upstream.pods().account_changed(make_account("sa" + std::to_string(i), "role" + std::to_string(i)));
-    const auto address = [](int i) { return "10.1." + std::to_string(i / 250) + "." + std::to_string(i % 250 + 1); };
+        node.upstream.pods().account_changed(
+            make_account("sa" + std::to_string(i), "role" + std::to_string(i)));
+    const auto address = [](int i) {
+        return "10.1." + std::to_string(i / 250) + "." + std::to_string(i % 250 + 1);
+    };
     for (int i = 0; i < 1000; ++i)
-        node.upstream.pods().pod_changed(make_pod("p" + std::to_string(i), "sa" + std::to_string(i % 200), address(i)));
+        node.upstream.pods().pod_changed(
+            make_pod("p" + std::to_string(i), "sa" + std::to_string(i % 200), address(i)));
     node.turn();
     CHECK(node.last_prefetch_delay == 0ns); // they are new, not found at the start
     while (!node.deliveries.empty())
@@ -367,7 +374,8 @@ TEST_CASE("F35: a thousand pods of two hundred service accounts, all at once, co
 TEST_CASE("prefetch of the pods found at the start is spread, of later ones it is not") {
     metadata_node node;
     node.upstream.pods().pods_replaced({make_pod("a", "web", "10.0.0.1")});
-    node.upstream.pods().accounts_replaced({make_account("web", "web-role"), make_account("api", "api-role")});
+    node.upstream.pods().accounts_replaced(
+        {make_account("web", "web-role"), make_account("api", "api-role")});
     node.turn();
     CHECK(node.last_prefetch_delay > 0ns);
     CHECK(node.last_prefetch_delay < 10s);
@@ -377,7 +385,8 @@ TEST_CASE("prefetch of the pods found at the start is spread, of later ones it i
     CHECK(node.store.size() == 2);
 }
 
-TEST_CASE("credentials are kept while a live pod needs them: not for ended ones, and across an overlap of two") {
+TEST_CASE(
+    "credentials are kept while a live pod needs them: not for ended ones, and across an overlap of two") {
     fixture node;
     node.add(make_pod("a", "web", "10.0.0.1"));
     node.add(make_pod("b", "web", "10.0.0.2"));

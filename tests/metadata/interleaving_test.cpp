@@ -1,9 +1,10 @@
-// Everything that can happen to the identity of callers and to their credentials, in any order: one generator drives
-// pods and service accounts, their lagging watches, direct questions whose answers come late, tokens, STS calls that
-// end in any order or fail, views that reach the serving loop late, and requests that wait. A model that knows only
-// what had been published when a reply was written says whether the reply was right.
+// Everything that can happen to the identity of callers and to their credentials, in any order: one generator
+// drives pods and service accounts, their lagging watches, direct questions whose answers come late, tokens,
+// STS calls that end in any order or fail, views that reach the serving loop late, and requests that wait. A
+// model that knows only what had been published when a reply was written says whether the reply was right.
 //
-// CREDLET_SEED=n runs that seed alone; the seed is printed when a run fails. CREDLET_STEPS=n sets the steps per seed.
+// CREDLET_SEED=n runs that seed alone; the seed is printed when a run fails. CREDLET_STEPS=n sets the steps
+// per seed.
 
 #include "tests/support/metadata_node.hpp"
 
@@ -28,7 +29,7 @@ constexpr int role_count = 4;
 
 // What the service had been told when a view was made.
 struct knowledge {
-    std::map<std::string, pod> pods;                // by uid
+    std::map<std::string, pod> pods;                 // by uid
     std::map<std::string, service_account> accounts; // by name
 };
 
@@ -41,7 +42,9 @@ struct token_facts {
 class world {
 public:
     world(std::uint64_t seed_, metadata::identity_mode identity)
-        : seed(seed_), dice(seed_), node(settings_for(identity), seed_ ^ 0x5eed) {
+        : seed(seed_),
+          dice(seed_),
+          node(settings_for(identity), seed_ ^ 0x5eed) {
         node.upstream.pods().pods_replaced({});
         for (int i = 0; i < account_count; ++i)
             change_account(i);
@@ -56,13 +59,27 @@ public:
             void (world::*happen)();
         };
         static constexpr event events[] = {
-            {4, &world::create_pod},         {4, &world::give_some_address},  {2, &world::finish_pod},
-            {2, &world::terminate_pod},      {2, &world::delete_pod},         {1, &world::swap_addresses},
-            {1, &world::change_some_account}, {1, &world::recreate_some_account}, {16, &world::pod_event},
-            {8, &world::account_event},      {1, &world::relist_some},        {14, &world::turn},
-            {16, &world::deliver},           {16, &world::take_ask},          {16, &world::answer_sts},
-            {6, &world::read_direct_answer}, {6, &world::bring_direct_answer}, {20, &world::request},
-            {6, &world::some_time_passes},   {3, &world::mint_token},         {10, &world::verify_token},
+            {4, &world::create_pod},
+            {4, &world::give_some_address},
+            {2, &world::finish_pod},
+            {2, &world::terminate_pod},
+            {2, &world::delete_pod},
+            {1, &world::swap_addresses},
+            {1, &world::change_some_account},
+            {1, &world::recreate_some_account},
+            {16, &world::pod_event},
+            {8, &world::account_event},
+            {1, &world::relist_some},
+            {14, &world::turn},
+            {16, &world::deliver},
+            {16, &world::take_ask},
+            {16, &world::answer_sts},
+            {6, &world::read_direct_answer},
+            {6, &world::bring_direct_answer},
+            {20, &world::request},
+            {6, &world::some_time_passes},
+            {3, &world::mint_token},
+            {10, &world::verify_token},
         };
         static constexpr int total = [] {
             int sum = 0;
@@ -78,8 +95,8 @@ public:
         }
     }
 
-    // All lag ends, STS answers: now every pod that should must get the credentials of its role, and the service
-    // must know the truth and keep what is needed and nothing else.
+    // All lag ends, STS answers: now every pod that should must get the credentials of its role, and the
+    // service must know the truth and keep what is needed and nothing else.
     void settle() {
         for (int round = 0; round < 12; ++round) {
             while (!pod_events.empty())
@@ -110,7 +127,8 @@ public:
     }
 
     std::uint64_t seed;
-    std::size_t served = 0, served_after_wait = 0, refused = 0, settled = 0, conflicts = 0, moved_while_waiting = 0;
+    std::size_t served = 0, served_after_wait = 0, refused = 0, settled = 0, conflicts = 0,
+                moved_while_waiting = 0;
     std::optional<std::string> wrong; // the first violation
 
 private:
@@ -327,7 +345,8 @@ private:
     bool have_lookups() {
         return !node.work.addresses.empty() || !node.work.pods.empty() || !node.work.accounts.empty();
     }
-    template <class T> static T take_first(std::vector<T>& from) {
+    template <class T>
+    static T take_first(std::vector<T>& from) {
         T first = std::move(from.front());
         from.erase(from.begin());
         return first;
@@ -345,7 +364,8 @@ private:
             result<std::vector<pod>> answer = std::move(found);
             if (fails)
                 answer = down;
-            reads.push_back([this, w, answer] { node.upstream.asks().address_looked_up(w, answer, node.time.now()); });
+            reads.push_back(
+                [this, w, answer] { node.upstream.asks().address_looked_up(w, answer, node.time.now()); });
         } else if (!node.work.pods.empty()) {
             auto w = take_first(node.work.pods);
             std::optional<pod> found;
@@ -366,7 +386,8 @@ private:
             result<std::optional<service_account>> answer = std::move(found);
             if (fails)
                 answer = down;
-            reads.push_back([this, w, answer] { node.upstream.asks().account_looked_up(w, answer, node.time.now()); });
+            reads.push_back(
+                [this, w, answer] { node.upstream.asks().account_looked_up(w, answer, node.time.now()); });
         }
     }
     void bring_direct_answer() {
@@ -381,7 +402,8 @@ private:
     // ---- tokens
     std::string mint_for(const std::string& uid) {
         const auto& p = truth_pods[uid];
-        token_facts t{uid, p.name, p.service_account, truth_accounts[p.service_account].uid, "sts.amazonaws.com", {}};
+        token_facts t{
+            uid, p.name, p.service_account, truth_accounts[p.service_account].uid, "sts.amazonaws.com", {}};
         t.audience = chance(3) ? "credlet" : (chance(3) ? "aud-" + std::to_string(pick(2)) : t.audience);
         t.expires = node.time.wall() + std::chrono::seconds(chance(5) ? 20 : 3600);
         t.genuine = !chance(8);
@@ -404,11 +426,14 @@ private:
         result<metadata::verified_token> outcome = fail(errc::untrusted, "forged");
         if (chance(10)) {
             outcome = fail(errc::unavailable, "no keys");
-        } else if (found != tokens.end() && found->second.genuine && node.time.wall() < found->second.expires &&
-                   std::find(w.audiences.begin(), w.audiences.end(), found->second.audience) != w.audiences.end()) {
+        } else if (found != tokens.end() && found->second.genuine &&
+                   node.time.wall() < found->second.expires &&
+                   std::find(w.audiences.begin(), w.audiences.end(), found->second.audience) !=
+                       w.audiences.end()) {
             const auto& t = found->second;
-            outcome = metadata::verified_token{"shop", t.service_account, t.service_account_uid, t.pod_name, t.pod_uid,
-                                               chance(2) ? "node-1" : "", {t.audience}, "issuer", t.expires};
+            outcome = metadata::verified_token{"shop",       t.service_account, t.service_account_uid,
+                                               t.pod_name,   t.pod_uid,         chance(2) ? "node-1" : "",
+                                               {t.audience}, "issuer",          t.expires};
         }
         node.upstream.asks().verified(w.digest, std::move(outcome), node.time.now(), node.time.wall());
     }
@@ -424,13 +449,14 @@ private:
             const auto& [text, t] = *std::next(tokens.begin(), pick(static_cast<int>(tokens.size())));
             headers = with_token(text);
             // Mostly from the pod it is of.
-            if (const auto p = truth_pods.find(t.pod_uid); p != truth_pods.end() && !p->second.addresses.empty() &&
-                                                           !chance(4))
+            if (const auto p = truth_pods.find(t.pod_uid);
+                p != truth_pods.end() && !p->second.addresses.empty() && !chance(4))
                 from = p->second.addresses[0].to_string();
-        } else if (const auto uid = some_uid();
-                 !uid.empty() && !truth_pods[uid].addresses.empty() && !truth_pods[uid].terminal && !chance(4))
+        } else if (const auto uid = some_uid(); !uid.empty() && !truth_pods[uid].addresses.empty() &&
+                                                !truth_pods[uid].terminal && !chance(4))
             from = truth_pods[uid].addresses[0].to_string();
-        const auto path = chance(3) ? "/v1/credentials/role-" + std::to_string(pick(role_count)) : "/v1/credentials";
+        const auto path =
+            chance(3) ? "/v1/credentials/role-" + std::to_string(pick(role_count)) : "/v1/credentials";
         const auto r = node.send(get(path, headers), from);
         if (r->state == metadata_node::request_state::answered)
             check(*r);
@@ -438,8 +464,8 @@ private:
 
     void fail_with(const std::string& what, const metadata_node::request& r) {
         if (!wrong)
-            wrong = what + " (from " + r.from.peer.address().to_string() + ", token \"" + std::string(r.facts.token) +
-                    "\", body " + r.body() + ")";
+            wrong = what + " (from " + r.from.peer.address().to_string() + ", token \"" +
+                    std::string(r.facts.token) + "\", body " + r.body() + ")";
     }
 
     // The whole rule of identity, said once more and as simply as can be.
@@ -449,7 +475,8 @@ private:
             for (const auto& a : p.addresses)
                 if (!p.terminal && metadata::address_key(a) == r.from.peer)
                     claimants.push_back(p);
-        const bool node_address = std::any_of(claimants.begin(), claimants.end(), [](auto& p) { return p.host_network; });
+        const bool node_address =
+            std::any_of(claimants.begin(), claimants.end(), [](auto& p) { return p.host_network; });
         std::optional<pod> by_address;
         if (claimants.size() > 1 && !node_address) {
             return std::nullopt;
@@ -459,8 +486,9 @@ private:
         const auto mode = node.settings.identity;
         const bool uses_token = mode != metadata::identity_mode::address && r.facts.has_authorization;
         if (!uses_token)
-            return mode == metadata::identity_mode::any || mode == metadata::identity_mode::address ? by_address
-                                                                                                   : std::nullopt;
+            return mode == metadata::identity_mode::any || mode == metadata::identity_mode::address
+                       ? by_address
+                       : std::nullopt;
         const auto found = every_token.find(std::string(r.facts.token));
         if (found == every_token.end() || !found->second.genuine || node.time.wall() >= found->second.expires)
             return std::nullopt;
@@ -472,7 +500,8 @@ private:
         if (mode == metadata::identity_mode::both && !by_address)
             return std::nullopt;
         const auto account = serving_knows.accounts.find(p->second.service_account);
-        if (account == serving_knows.accounts.end() || account->second.uid != found->second.service_account_uid)
+        if (account == serving_knows.accounts.end() ||
+            account->second.uid != found->second.service_account_uid)
             return std::nullopt;
         return p->second;
     }
@@ -507,12 +536,14 @@ private:
         if (!r.so_far.pod_uid.empty() && r.so_far.pod_uid != who->uid)
             return fail_with("the request of " + r.so_far.pod_uid + " answered as " + who->uid, r);
         if (spec->service_account != who->service_account || spec->namespace_name != who->namespace_name)
-            return fail_with("credentials of service account " + spec->service_account + " for " + who->uid, r);
+            return fail_with("credentials of service account " + spec->service_account + " for " + who->uid,
+                             r);
         const auto account = serving_knows.accounts.find(who->service_account);
         if (account == serving_knows.accounts.end() || account->second.uid != spec->service_account_uid)
             return fail_with("credentials of a service account that is another one now", r);
         if (role_of(account->second) != spec->final_role_arn())
-            return fail_with("credentials of a role that is not annotated (any more): " + spec->final_role_arn(), r);
+            return fail_with(
+                "credentials of a role that is not annotated (any more): " + spec->final_role_arn(), r);
         if (!r.facts.what.role.empty() && role(std::string(r.facts.what.role)) != spec->final_role_arn())
             return fail_with("another role than was asked for", r);
         if (expires - node.time.now() < std::chrono::seconds(60))
@@ -583,7 +614,8 @@ private:
         }
         check(*r);
         if (r->status() != 200 && !wrong)
-            wrong = "pod " + p.uid + " should be served now and gets " + std::to_string(r->status()) + " " + r->body();
+            wrong = "pod " + p.uid + " should be served now and gets " + std::to_string(r->status()) + " " +
+                    r->body();
     }
 
     seeded_random dice;
@@ -623,9 +655,9 @@ void run_seed(std::uint64_t seed, metadata::identity_mode identity, std::uint64_
         CHECK(w.conflicts > 0);
         CHECK(w.settled > 0);
     }
-    MESSAGE("seed ", seed, ": ", steps, " steps, ", w.served, " served (", w.served_after_wait, " after a wait), ",
-            w.refused, " refused, ", w.conflicts, " by address conflict, ", w.moved_while_waiting,
-            " moved on while waiting");
+    MESSAGE("seed ", seed, ": ", steps, " steps, ", w.served, " served (", w.served_after_wait,
+            " after a wait), ", w.refused, " refused, ", w.conflicts, " by address conflict, ",
+            w.moved_while_waiting, " moved on while waiting");
 }
 
 TEST_CASE("T7: whatever comes in whatever order, nobody gets credentials that are not his") {

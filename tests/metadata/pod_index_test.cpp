@@ -1,5 +1,4 @@
 #include "metadata/pod_index.hpp"
-
 #include "tests/support/metadata_node.hpp"
 
 #include <doctest/doctest.h>
@@ -58,7 +57,8 @@ TEST_CASE("T10: the addresses of host-network pods identify nobody") {
     CHECK(pods.claim(at("192.168.0.1")).kind == claim_kind::conflict);
 }
 
-TEST_CASE("a dual-stack pod owns both addresses, and the mapped form of its IPv4 address is the same address") {
+TEST_CASE(
+    "a dual-stack pod owns both addresses, and the mapped form of its IPv4 address is the same address") {
     pod_index pods;
     auto a = make_pod("a", "web", "10.0.0.1");
     a.addresses.push_back(asio::ip::make_address("fd00::1"));

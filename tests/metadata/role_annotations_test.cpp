@@ -1,5 +1,4 @@
 #include "metadata/role_annotations.hpp"
-
 #include "metadata/role_policy.hpp"
 
 #include <doctest/doctest.h>
@@ -62,7 +61,8 @@ TEST_CASE("credlet's own keys are read under the first prefix, whichever names t
 TEST_CASE("session-duration is 900 to 43200 seconds and nothing else") {
     for (const auto* good : {"900", "3600", "43200"})
         CHECK(read({{"credlet.io/role-arn", web}, {"credlet.io/session-duration", good}}).has_value());
-    for (const auto* wrong : {"899", "43201", "", "1h", "-900", " 900", "900 ", "0x384", "99999999999999999999"})
+    for (const auto* wrong :
+         {"899", "43201", "", "1h", "-900", " 900", "900 ", "0x384", "99999999999999999999"})
         CHECK(problem_of({{"credlet.io/role-arn", web}, {"credlet.io/session-duration", wrong}})
                   .starts_with("annotation credlet.io/session-duration: "));
     CHECK(problem_of({{"credlet.io/role-arn", web},
@@ -74,12 +74,14 @@ TEST_CASE("session-duration is 900 to 43200 seconds and nothing else") {
 TEST_CASE("a bare role name is completed by the base, and means nothing without one") {
     CHECK((**read({{"credlet.io/role-arn", "web"}}, "arn:aws:iam::123456789012:role/")).role_arn == web);
     CHECK(problem_of({{"credlet.io/role-arn", "web"}}).find("--role-arn-base") != std::string::npos);
-    CHECK_FALSE(read({{"credlet.io/role-arn", "../web role"}}, "arn:aws:iam::123456789012:role/").has_value());
+    CHECK_FALSE(
+        read({{"credlet.io/role-arn", "../web role"}}, "arn:aws:iam::123456789012:role/").has_value());
 }
 
 TEST_CASE("additional roles stand between commas or white space, each name once") {
-    const auto request = **read({{"credlet.io/role-arn", web},
-                                 {"credlet.io/additional-role-arns", " " + api + ",\n" + api + " ,, " + web}});
+    const auto request =
+        **read({{"credlet.io/role-arn", web},
+                {"credlet.io/additional-role-arns", " " + api + ",\n" + api + " ,, " + web}});
     CHECK(request.additional_role_arns == std::vector<std::string>{api});
     CHECK(problem_of({{"credlet.io/role-arn", web},
                       {"credlet.io/additional-role-arns", "arn:aws:iam::999999999999:role/web"}})
@@ -97,15 +99,19 @@ TEST_CASE("an external id needs a target role") {
 }
 
 TEST_CASE("T29: values outside of their grammar are refused, and never shown whole or raw") {
-    const std::string evil[] = {web + "\r\nX: y",  web + "&Action=GetCallerIdentity", "<x/>", std::string(1 << 20, 'a'),
-                                "arn:aws:iam::123456789012:role/rôle", "https://sts.evil.example/"};
+    const std::string evil[] = {
+        web + "\r\nX: y",          web + "&Action=GetCallerIdentity",     "<x/>",
+        std::string(1 << 20, 'a'), "arn:aws:iam::123456789012:role/rôle", "https://sts.evil.example/"};
     for (const auto& value : evil)
-        for (const auto* key : {"role-arn", "target-role-arn", "external-id", "additional-role-arns", "audience"}) {
+        for (const auto* key :
+             {"role-arn", "target-role-arn", "external-id", "additional-role-arns", "audience"}) {
             list annotations{{"credlet.io/role-arn", web}, {"credlet.io/target-role-arn", api}};
-            std::erase_if(annotations, [&](const auto& a) { return a.first == std::string("credlet.io/") + key; });
+            std::erase_if(annotations,
+                          [&](const auto& a) { return a.first == std::string("credlet.io/") + key; });
             annotations.emplace_back(std::string("credlet.io/") + key, value);
             const auto request = read(annotations);
-            if (request) { // a URL is a fair audience and made of an external id's letters; both are only ever form fields
+            if (request) { // a URL is a fair audience and made of an external id's letters; both are only
+                           // ever form fields
                 const std::string name = key;
                 CHECK((name == "audience" || name == "external-id"));
                 CHECK(value.find_first_of("\r\n \xc3") == std::string::npos);
@@ -143,8 +149,9 @@ TEST_CASE("T28: globs of the role policy are anchored at both ends") {
 }
 
 TEST_CASE("T28: a policy allows what a rule of the namespace names, and nothing else") {
-    const std::optional<std::vector<role_rule>> policy{{{"team-a", {"arn:aws:iam::123456789012:role/a-*"}},
-                                                        {"team-*", {"arn:aws:iam::123456789012:role/shared"}}}};
+    const std::optional<std::vector<role_rule>> policy{
+        {{"team-a", {"arn:aws:iam::123456789012:role/a-*"}},
+         {"team-*", {"arn:aws:iam::123456789012:role/shared"}}}};
     CHECK(role_allowed(policy, "team-a", "arn:aws:iam::123456789012:role/a-web"));
     CHECK_FALSE(role_allowed(policy, "team-b", "arn:aws:iam::123456789012:role/a-web"));
     CHECK(role_allowed(policy, "team-b", "arn:aws:iam::123456789012:role/shared"));

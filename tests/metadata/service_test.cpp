@@ -1,8 +1,7 @@
-// The service as the daemon runs it: two loops on two threads, real sockets on loopback, the real credential service;
-// Kubernetes and STS are played by the test.
+// The service as the daemon runs it: two loops on two threads, real sockets on loopback, the real credential
+// service; Kubernetes and STS are played by the test.
 
 #include "metadata/service.hpp"
-
 #include "tests/support/metadata_node.hpp"
 #include "tests/support/recording_log.hpp"
 
@@ -39,16 +38,23 @@ public:
             found = at->second;
         co_return found;
     }
-    awaitable<result<std::optional<metadata::service_account>>> service_account_by_name(std::string,
-                                                                                         std::string) override {
+    awaitable<result<std::optional<metadata::service_account>>>
+    service_account_by_name(std::string, std::string) override {
         co_return std::optional<metadata::service_account>();
     }
     awaitable<result<metadata::verified_token>> verify(secret_string jwt, std::vector<std::string>) override {
         ++verified;
         if (jwt.reveal() != "good.token.a")
             co_return fail(errc::untrusted, "forged");
-        co_return metadata::verified_token{"shop", "web", "sa-uid-web", "pod-a", "a", "node-1", {"sts.amazonaws.com"},
-                                           "issuer", system_clock().wall() + 1h};
+        co_return metadata::verified_token{"shop",
+                                           "web",
+                                           "sa-uid-web",
+                                           "pod-a",
+                                           "a",
+                                           "node-1",
+                                           {"sts.amazonaws.com"},
+                                           "issuer",
+                                           system_clock().wall() + 1h};
     }
     std::string issuer() const override { return "https://issuer.example"; }
 
@@ -59,8 +65,8 @@ public:
 class played_sts final : public sts::client {
 public:
     awaitable<sts::outcome<sts::credentials>> assume_role_with_web_identity(const sts::credential_spec& spec,
-                                                                             std::chrono::seconds,
-                                                                             secret_string) override {
+                                                                            std::chrono::seconds,
+                                                                            secret_string) override {
         ++calls;
         const auto role_arn = spec.role_arn;
         const auto session_name = spec.session_name;
@@ -134,13 +140,16 @@ private:
 class running_service {
 public:
     explicit running_service(metadata::service_settings s = node_settings())
-        : registry(metrics::make_registry(time)), tasks(upstream.loop.get_executor()),
-          credentials(upstream.loop.get_executor(), tasks, time, random, sts, tokens, registry->sts(), log, {}),
-          subject(metadata::make_service(serving.loop, upstream.loop, tasks, time, random, registry->serving(),
-                                         registry->kubernetes(), log, std::move(s))) {
+        : registry(metrics::make_registry(time)),
+          tasks(upstream.loop.get_executor()),
+          credentials(upstream.loop.get_executor(), tasks, time, random, sts, tokens, registry->sts(), log,
+                      {}),
+          subject(metadata::make_service(serving.loop, upstream.loop, tasks, time, random,
+                                         registry->serving(), registry->kubernetes(), log, std::move(s))) {
         on_upstream([&] {
             subject->connect(kubernetes, nullptr, credentials);
-            subject->service_accounts().replaced({make_account("web", "web-role"), make_account("api", "api-role")});
+            subject->service_accounts().replaced(
+                {make_account("web", "web-role"), make_account("api", "api-role")});
             subject->pods().replaced({});
             subject->set_synced(true);
         });
@@ -215,7 +224,8 @@ public:
         const auto at = head.find("Content-Length: ");
         const auto length = static_cast<std::size_t>(std::atoll(head.c_str() + at + 16));
         if (buffer_.size() < size + length)
-            asio::read(socket_, asio::dynamic_buffer(buffer_), asio::transfer_exactly(size + length - buffer_.size()));
+            asio::read(socket_, asio::dynamic_buffer(buffer_),
+                       asio::transfer_exactly(size + length - buffer_.size()));
         auto body = buffer_.substr(size, length);
         buffer_.erase(0, size + length);
         return {static_cast<unsigned>(std::atoi(head.c_str() + 9)), std::move(body)};
@@ -329,7 +339,8 @@ TEST_CASE("explain goes the whole way for a pod that gets its credentials") {
     node.add(make_pod("a", "web", "127.0.0.2"));
     const auto steps = node.explain("pod-a");
     REQUIRE(steps.size() == 7);
-    const std::vector<std::string> names{"pod", "address", "service account", "role", "token", "sts", "credentials"};
+    const std::vector<std::string> names{"pod",   "address", "service account", "role",
+                                         "token", "sts",     "credentials"};
     for (std::size_t i = 0; i < steps.size(); ++i) {
         CHECK(steps[i].name == names[i]);
         CHECK(steps[i].ok);
@@ -349,8 +360,8 @@ TEST_CASE("explain says what the role's trust policy must name when STS denies")
     CHECK_FALSE(steps[5].ok);
     CHECK(steps[5].detail.find("AccessDenied: Not authorized") != std::string::npos);
     CHECK(steps[5].detail.find("request-77") != std::string::npos);
-    for (const auto* part : {"sub = system:serviceaccount:shop:web", "aud = sts.amazonaws.com", "https://issuer.example",
-                             "arn:aws:iam::123456789012:role/web-role"})
+    for (const auto* part : {"sub = system:serviceaccount:shop:web", "aud = sts.amazonaws.com",
+                             "https://issuer.example", "arn:aws:iam::123456789012:role/web-role"})
         CHECK(steps[5].advice.find(part) != std::string::npos);
     CHECK_FALSE(steps[6].reached);
 }
@@ -368,8 +379,9 @@ TEST_CASE("explain names the first step that fails, and what to do about it") {
     node.on_upstream([&] {
         node.kubernetes.elsewhere["pod-far"] = far;
         node.subject->service_accounts().changed(account);
-        for (const auto& p : {ended, fixed, make_pod("plain", "plain", "127.0.0.5"), make_pod("wrong", "wrong", "127.0.0.6"),
-                              make_pod("one", "web", "127.0.0.7"), make_pod("two", "web", "127.0.0.7")})
+        for (const auto& p :
+             {ended, fixed, make_pod("plain", "plain", "127.0.0.5"), make_pod("wrong", "wrong", "127.0.0.6"),
+              make_pod("one", "web", "127.0.0.7"), make_pod("two", "web", "127.0.0.7")})
             node.subject->pods().changed(p);
     });
     const auto first_failure = [&](const std::string& name) {

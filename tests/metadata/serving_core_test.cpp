@@ -1,5 +1,4 @@
 #include "metadata/serving_core.hpp"
-
 #include "tests/support/metadata_node.hpp"
 
 #include <doctest/doctest.h>
@@ -28,9 +27,12 @@ public:
     unsigned status(const std::string& text, const std::string& peer = "10.0.0.1") {
         return send(text, peer)->status();
     }
-    std::string put_session(const std::string& peer, const std::string& more = {}, const std::string& ttl = "60") {
+    std::string put_session(const std::string& peer, const std::string& more = {},
+                            const std::string& ttl = "60") {
         return send("PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
-                    "X-aws-ec2-metadata-token-ttl-seconds: " + ttl + "\r\n" + more + "\r\n", peer)
+                    "X-aws-ec2-metadata-token-ttl-seconds: " +
+                        ttl + "\r\n" + more + "\r\n",
+                    peer)
             ->body();
     }
     static std::string with_session(const std::string& session) {
@@ -44,9 +46,15 @@ public:
             take_ask();
         turn();
         REQUIRE(work.verifications.size() == 1);
-        metadata::verified_token t{p.namespace_name, p.service_account,
-                                   account_uid.empty() ? "sa-uid-" + p.service_account : account_uid, p.name, p.uid,
-                                   p.node_name, {audience}, "issuer", time.wall() + life};
+        metadata::verified_token t{p.namespace_name,
+                                   p.service_account,
+                                   account_uid.empty() ? "sa-uid-" + p.service_account : account_uid,
+                                   p.name,
+                                   p.uid,
+                                   p.node_name,
+                                   {audience},
+                                   "issuer",
+                                   time.wall() + life};
         upstream.asks().verified(work.verifications[0].digest, t, time.now(), time.wall());
         work.verifications.clear();
         run();
@@ -90,9 +98,10 @@ TEST_CASE("a known pod gets the credentials of its own role at once, in the form
 TEST_CASE("T1: the role comes from who asks; another's name in the path gets a constant 403") {
     fixture node;
     std::set<std::string> bodies;
-    for (const std::string name : {"api-role", "no-such-role", "WEB-ROLE", "Web-role", "web-role/", "%77eb-role",
-                                   "web%2drole", "%2e", "..", "web-role%00", "web-role;x", "web-role?x", "*",
-                                   "arn:aws:iam::123456789012:role/web-role", "arn:aws:iam::123456789012:role/api-role"}) {
+    for (const std::string name :
+         {"api-role", "no-such-role", "WEB-ROLE", "Web-role", "web-role/", "%77eb-role", "web%2drole", "%2e",
+          "..", "web-role%00", "web-role;x", "web-role?x", "*", "arn:aws:iam::123456789012:role/web-role",
+          "arn:aws:iam::123456789012:role/api-role"}) {
         const auto r = node.send(get(ecs + "/" + name), "10.0.0.1");
         CAPTURE(name);
         CHECK(r->status() == 403);
@@ -105,8 +114,10 @@ TEST_CASE("T1: the role comes from who asks; another's name in the path gets a c
 TEST_CASE("T43: an existing role of somebody else and one that does not exist cannot be told apart") {
     fixture node;
     const auto session = fixture::with_session(node.put_session("10.0.0.1"));
-    CHECK(node.send(get(ecs + "/api-role"), "10.0.0.1")->head() == node.send(get(ecs + "/nothing"), "10.0.0.1")->head());
-    CHECK(node.send(get(ecs + "/api-role"), "10.0.0.1")->body() == node.send(get(ecs + "/nothing"), "10.0.0.1")->body());
+    CHECK(node.send(get(ecs + "/api-role"), "10.0.0.1")->head() ==
+          node.send(get(ecs + "/nothing"), "10.0.0.1")->head());
+    CHECK(node.send(get(ecs + "/api-role"), "10.0.0.1")->body() ==
+          node.send(get(ecs + "/nothing"), "10.0.0.1")->body());
     CHECK(node.send(get(list_path + "api-role", session), "10.0.0.1")->body() ==
           node.send(get(list_path + "nothing", session), "10.0.0.1")->body());
     CHECK(node.asks.empty());
@@ -124,15 +135,17 @@ TEST_CASE("T2: of 500 mutations of the paths only the paths themselves are answe
                                           "/latest/meta-data/iam/info"};
     for (const auto& path : listed)
         CHECK(node.status(get(path, session)) == 200);
-    const std::vector<std::string> insertions{"/", "//", "/./", "/../", "%2f", "%2F", ";x", "?", "?a=b", "%00", "%20", "\\",
-                                              ".", "..;", "%2e%2e/", "~", "A"};
+    const std::vector<std::string> insertions{"/",  "//",  "/./",     "/../", "%2f", "%2F",
+                                              ";x", "?",   "?a=b",    "%00",  "%20", "\\",
+                                              ".",  "..;", "%2e%2e/", "~",    "A"};
     std::size_t tried = 0;
     for (const auto& path : listed)
         for (std::size_t at = 0; at <= path.size(); at += 2)
             for (const auto& insertion : insertions) {
                 auto mutated = path;
                 mutated.insert(at, insertion);
-                if (mutated.front() != '/' || std::find(listed.begin(), listed.end(), mutated) != listed.end())
+                if (mutated.front() != '/' ||
+                    std::find(listed.begin(), listed.end(), mutated) != listed.end())
                     continue;
                 ++tried;
                 CAPTURE(mutated);
@@ -140,7 +153,8 @@ TEST_CASE("T2: of 500 mutations of the paths only the paths themselves are answe
                 CHECK((r->status() == 404 || r->status() == 403));
             }
     CHECK(tried >= 500);
-    CHECK(node.send(get("/latest/meta-data/iam/security-credentials-extended/", session), "10.0.0.1")->status() == 404);
+    CHECK(node.send(get("/latest/meta-data/iam/security-credentials-extended/", session), "10.0.0.1")
+              ->status() == 404);
     CHECK(node.send(get("/latest/meta-data/hostname", session), "10.0.0.1")->body().empty());
     CHECK(node.status(get("/metrics")) == 404);
     CHECK(node.status(get("/")) == 404);
@@ -149,8 +163,9 @@ TEST_CASE("T2: of 500 mutations of the paths only the paths themselves are answe
 TEST_CASE("T13: whatever passed through a proxy is refused, on every route and in every case") {
     fixture node;
     const auto session = fixture::with_session(node.put_session("10.0.0.1"));
-    for (const std::string name : {"X-Forwarded-For", "x-forwarded-for", "X-FORWARDED-FOR", "Forwarded", "forwarded",
-                                   "FORWARDED", "Via", "via", "VIA", "X-Real-IP", "x-real-ip", "X-REAL-IP"})
+    for (const std::string name :
+         {"X-Forwarded-For", "x-forwarded-for", "X-FORWARDED-FOR", "Forwarded", "forwarded", "FORWARDED",
+          "Via", "via", "VIA", "X-Real-IP", "x-real-ip", "X-REAL-IP"})
         for (const std::string value : {"1.2.3.4", "10.0.0.1", ""}) {
             const auto header = name + ": " + value + "\r\n";
             CAPTURE(header);
@@ -169,23 +184,25 @@ TEST_CASE("T15: Host must name this endpoint, and web pages get nothing") {
     for (const auto* ours : {"169.254.170.2", "169.254.170.2:80", "169.254.170.23", "169.254.170.23:8080",
                              "[fd00:ec2::23]", "[FD00:EC2::23]:80", "169.254.169.254"})
         CHECK(host(ours) == 200);
-    for (const auto* foreign :
-         {"attacker.com", "attacker.com:80", "169.254.170.2.attacker.com", "10.0.0.1", "localhost", "0xa9fea902",
-          "2852039170", "169.254.170.2.", "169.254.170.02", "169.254.170.2:0", "169.254.170.2:99999"}) {
+    for (const auto* foreign : {"attacker.com", "attacker.com:80", "169.254.170.2.attacker.com", "10.0.0.1",
+                                "localhost", "0xa9fea902", "2852039170", "169.254.170.2.", "169.254.170.02",
+                                "169.254.170.2:0", "169.254.170.2:99999"}) {
         CAPTURE(foreign);
         CHECK(host(foreign) == 403);
     }
     // Most of these the parser refuses already; the check does not rely on it.
     const metadata::host_check hosts({});
     for (const auto* foreign :
-         {"169.254.170.2@attacker.com", "user:x@169.254.170.2", "169.254.170.2:", "169.254.170.2:80:80", "169.254.170.2 ",
-          "[fe80::1%25eth0]", "[fd00:ec2::23", "fd00:ec2::23]", "fd00:ec2::23", "[]", "[169.254.170.1]", "[169.254.170.2]"}) {
+         {"169.254.170.2@attacker.com", "user:x@169.254.170.2", "169.254.170.2:", "169.254.170.2:80:80",
+          "169.254.170.2 ", "[fe80::1%25eth0]", "[fd00:ec2::23", "fd00:ec2::23]", "fd00:ec2::23", "[]",
+          "[169.254.170.1]", "[169.254.170.2]"}) {
         CAPTURE(foreign);
         CHECK_FALSE(hosts.ours(foreign, asio::ip::make_address("169.254.170.1")));
     }
     CHECK(node.status("GET " + ecs + " HTTP/1.0\r\n\r\n") == 403);
-    for (const auto* header : {"Origin: http://169.254.170.2\r\n", "origin: null\r\n", "Sec-Fetch-Mode: cors\r\n",
-                               "sec-fetch-site: same-origin\r\n", "SEC-FETCH-DEST: empty\r\n"})
+    for (const auto* header :
+         {"Origin: http://169.254.170.2\r\n", "origin: null\r\n", "Sec-Fetch-Mode: cors\r\n",
+          "sec-fetch-site: same-origin\r\n", "SEC-FETCH-DEST: empty\r\n"})
         CHECK(node.status(get(ecs, header)) == 403);
     CHECK(node.status(get(ecs, "Accept: application/json\r\nUser-Agent: x\r\n")) == 200);
 }
@@ -215,19 +232,24 @@ TEST_CASE("T12: the IMDS paths need a session token; a lifetime out of range is 
     }
     for (const std::string ttl : {"0", "21601", "", "-1", "1.5", "60s", "99999999999"}) {
         const auto r = node.send("PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
-                                 "X-aws-ec2-metadata-token-ttl-seconds: " + ttl + "\r\n\r\n", "10.0.0.1");
+                                 "X-aws-ec2-metadata-token-ttl-seconds: " +
+                                     ttl + "\r\n\r\n",
+                                 "10.0.0.1");
         CHECK(r->status() == 400);
     }
     CHECK(node.status("PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n") == 400);
     CHECK(node.status(get("/latest/api/token")) == 405);
     const auto r = node.send("PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
-                             "x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n", "10.0.0.1");
+                             "x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n",
+                             "10.0.0.1");
     CHECK(r->status() == 200);
     CHECK(r->head().find("ec2-metadata-token-ttl-seconds: 21600\r\n") != std::string::npos);
     const auto session = fixture::with_session(r->body());
     CHECK(node.send(get(list_path, session), "10.0.0.1")->body() == "web-role");
-    CHECK(member_of(node.send(get(list_path + "web-role", session), "10.0.0.1")->body(), "Code") == "Success");
-    CHECK(node.send(get(list_path, session), "10.0.0.1")->head().find("WWW-Authenticate") == std::string::npos);
+    CHECK(member_of(node.send(get(list_path + "web-role", session), "10.0.0.1")->body(), "Code") ==
+          "Success");
+    CHECK(node.send(get(list_path, session), "10.0.0.1")->head().find("WWW-Authenticate") ==
+          std::string::npos);
 }
 
 TEST_CASE("T14: a session token is good from its own pod until it expires, and nowhere else") {
@@ -274,15 +296,18 @@ TEST_CASE("IMDSv1 is off unless it is switched on, and never where tokens are re
 TEST_CASE("region, zone and identity document are there where they are configured") {
     fixture bare;
     const auto bare_session = fixture::with_session(bare.put_session("10.0.0.1"));
-    for (const auto* path : {"/latest/meta-data/placement/region", "/latest/meta-data/placement/availability-zone",
-                             "/latest/dynamic/instance-identity/document"})
+    for (const auto* path :
+         {"/latest/meta-data/placement/region", "/latest/meta-data/placement/availability-zone",
+          "/latest/dynamic/instance-identity/document"})
         CHECK(bare.status(get(path, bare_session)) == 404);
     auto s = node_settings();
     s.region = "eu-central-1";
     s.availability_zone = "eu-central-1a";
     fixture node(s);
     const auto session = fixture::with_session(node.put_session("10.0.0.1"));
-    const auto body = [&](const std::string& path) { return node.send(get(path, session), "10.0.0.1")->body(); };
+    const auto body = [&](const std::string& path) {
+        return node.send(get(path, session), "10.0.0.1")->body();
+    };
     CHECK(body("/latest/meta-data/placement/region") == "eu-central-1");
     CHECK(body("/latest/meta-data/placement/availability-zone") == "eu-central-1a");
     CHECK(body("/latest/meta-data/placement/availability-zone/") == "eu-central-1a");
@@ -336,9 +361,11 @@ TEST_CASE("T22: a token of a pod that is not here, or that says something else o
     CHECK(answer_to([](fixture& n) { n.reject_token(errc::malformed); }) == p{400, "bad_token_form"});
     CHECK(answer_to([&](fixture& n) { n.verify_as(good, "another-audience"); }) == p{403, "bad_token"});
     CHECK(answer_to([&](fixture& n) { n.verify_as(good, "credlet"); }).first == 200);
-    CHECK(answer_to([&](fixture& n) { n.verify_as(good, "credlet", std::chrono::seconds(0)); }) == p{403, "bad_token"});
-    CHECK(answer_to([&](fixture& n) { n.verify_as(good, "credlet", std::chrono::hours(1), "other-sa-uid"); }) ==
+    CHECK(answer_to([&](fixture& n) { n.verify_as(good, "credlet", std::chrono::seconds(0)); }) ==
           p{403, "bad_token"});
+    CHECK(answer_to([&](fixture& n) {
+              n.verify_as(good, "credlet", std::chrono::hours(1), "other-sa-uid");
+          }) == p{403, "bad_token"});
     CHECK(answer_to([&](fixture& n) {
               auto other = good;
               other.service_account = "api";
@@ -377,8 +404,8 @@ TEST_CASE("T23: a token is worth nothing once its pod has ended or gone, verifie
         node.verify_as(make_pod("a", "web", ""));
         if (removed) { // the API server is asked once more, and knows it no longer
             REQUIRE(node.work.pods.size() == 1);
-            node.upstream.asks().pod_looked_up(node.work.pods[0], std::optional<metadata::pod>(), node.time.now(),
-                                               node.time.wall());
+            node.upstream.asks().pod_looked_up(node.work.pods[0], std::optional<metadata::pod>(),
+                                               node.time.now(), node.time.wall());
             node.run();
         }
         CHECK(replay->status() == 403);
@@ -463,8 +490,8 @@ TEST_CASE("T27: bad tokens are verified at a bounded rate for each source, then 
 
 TEST_CASE("what cannot be a token is refused before anything is computed for it") {
     fixture node;
-    for (const std::string text : {"x", "a.b", "a.b.c.d", ".b.c", "a..c", "a.b.", "a.b.c d", "Basic a.b.c", "a.b.c=",
-                                   "Bearer a.b"})
+    for (const std::string text :
+         {"x", "a.b", "a.b.c.d", ".b.c", "a..c", "a.b.", "a.b.c d", "Basic a.b.c", "a.b.c=", "Bearer a.b"})
         CHECK(node.status(get(ecs, with_token(text))) == 400);
     CHECK(node.status(get(ecs, with_token("a.b.c") + with_token("a.b.c"))) == 400);
     CHECK(metadata::has_token_form("a." + std::string(19996, 'b') + ".c"));

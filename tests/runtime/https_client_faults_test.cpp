@@ -10,6 +10,7 @@
 using namespace credlet;
 using namespace credlet::test;
 using namespace std::chrono_literals;
+using namespace std::string_literals;
 
 namespace {
 
@@ -233,7 +234,7 @@ TEST_CASE_FIXTURE(https_fixture, "T33: an answer that is not plain HTTP/1.x is r
     for (const std::string& answer : std::initializer_list<std::string>{
              "garbage\r\n\r\n",
              "<html>hello</html>",
-             std::string("HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", 29),
+             "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n"s,
              "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
              "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n",
              "HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n",

@@ -489,3 +489,21 @@ TEST_CASE("who is told of a change may ask for the next thing at once") {
     f.until([&] { return f.service.lookup(next.key()).usable != nullptr; });
     CHECK(f.issued.size() == 2);
 }
+
+TEST_CASE("an exception in who is told ends neither the service nor the call") {
+    fixture f;
+    f.answer_all();
+    f.service.on_change = [](const std::vector<credential_key>&) { throw std::logic_error("a bug"); };
+    f.service.on_issued = [](const credential_spec&, const credentials&, call_reason) {
+        throw std::logic_error("another bug");
+    };
+    f.service.retain(web, 0s);
+    f.until([&] { return f.service.lookup(web.key()).usable != nullptr; });
+    f.settle();
+    CHECK_FALSE(f.service.lookup(web.key()).in_flight);
+    f.service.retain(spec_for("next"), 0s);
+    f.until([&] { return f.service.lookup(spec_for("next").key()).usable != nullptr; });
+    CHECK(std::any_of(f.log.lines.begin(), f.log.lines.end(), [](const auto& l) {
+        return l.level == log_level::error && l.field("error") == "a bug";
+    }));
+}

@@ -1,6 +1,6 @@
 #pragma once
-// One node's metadata service without sockets and without time of its own: the real upstream core, serving core and
-// credential store, and between them queues whose messages move only when told to.
+// One node's metadata service without sockets and without time of its own: the real upstream core, serving
+// core and credential store, and between them queues whose messages move only when told to.
 
 #include "metadata/serving_core.hpp"
 #include "metadata/upstream_core.hpp"
@@ -13,8 +13,8 @@
 
 namespace credlet::test {
 
-inline metadata::pod make_pod(const std::string& uid, const std::string& service_account, const std::string& address,
-                              const std::string& namespace_name = "shop") {
+inline metadata::pod make_pod(const std::string& uid, const std::string& service_account,
+                              const std::string& address, const std::string& namespace_name = "shop") {
     metadata::pod p;
     p.uid = uid;
     p.namespace_name = namespace_name;
@@ -80,7 +80,10 @@ class metadata_node : public metadata::credential_source {
 public:
     explicit metadata_node(metadata::service_settings s = node_settings(), std::uint64_t seed = 1,
                            sts::store_settings store_rules = {})
-        : random(seed), settings(std::move(s)), store(store_rules, random), upstream(settings, random, *this),
+        : random(seed),
+          settings(std::move(s)),
+          store(store_rules, random),
+          upstream(settings, random, *this),
           serving(settings, metadata::imds_sessions::key{7}) {}
 
     // ---- what the credential service does
@@ -105,8 +108,8 @@ public:
         auto c = std::move(calls.at(which));
         calls.erase(calls.begin() + static_cast<std::ptrdiff_t>(which));
         sts::credentials issued;
-        issued.access_key_id =
-            "AKIA" + std::to_string(++issued_count) + "/" + c.spec->service_account_uid + "/" + c.spec->final_role_arn();
+        issued.access_key_id = "AKIA" + std::to_string(++issued_count) + "/" + c.spec->service_account_uid +
+                               "/" + c.spec->final_role_arn();
         issued.secret_access_key = secret_string("secret");
         issued.session_token = secret_string("token");
         issued.expiration = time.wall() + life;
@@ -144,8 +147,10 @@ public:
     enum class request_state { asking, answered };
     struct request {
         request(const std::string& text, const std::string& peer)
-            : parsed(text), facts(metadata::read_facts(parsed.head())),
-              from{metadata::address_key(asio::ip::make_address(peer)), asio::ip::make_address("169.254.170.2")} {}
+            : parsed(text),
+              facts(metadata::read_facts(parsed.head())),
+              from{metadata::address_key(asio::ip::make_address(peer)),
+                   asio::ip::make_address("169.254.170.2")} {}
         test_request parsed;
         metadata::request_facts facts;
         metadata::caller from;
@@ -166,7 +171,8 @@ public:
     // A request comes in: answered from memory, or an ask is under way.
     request_ptr send(const std::string& text, const std::string& peer) {
         auto r = std::make_shared<request>(text, peer);
-        r->deadline = time.now() + (metadata::is_imds(r->facts.what.where) ? settings.imds_hold : settings.ecs_hold);
+        r->deadline =
+            time.now() + (metadata::is_imds(r->facts.what.where) ? settings.imds_hold : settings.ecs_hold);
         r->last = serving.begin(r->facts, r->from, time.now(), time.wall());
         if (!settle(*r)) {
             r->waited = true;
@@ -248,7 +254,8 @@ public:
     std::size_t issued_count = 0;
 
 private:
-    template <class T> static void append(std::vector<T>& to, std::vector<T>& from) {
+    template <class T>
+    static void append(std::vector<T>& to, std::vector<T>& from) {
         for (auto& item : from)
             to.push_back(std::move(item));
     }
