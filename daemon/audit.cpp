@@ -36,17 +36,18 @@ std::string utc(wall_time t) {
 
 void write_audit_line(logger& log, const sts::credential_spec& spec, const sts::credentials& issued,
                       sts::call_reason reason, const std::optional<metadata::pod>& pod) {
-    log.info("credentials issued", {{"namespace", spec.namespace_name},
-                                    {"service_account", spec.service_account},
-                                    {"pod", pod ? std::string_view(pod->name) : std::string_view()},
-                                    {"pod_uid", pod ? std::string_view(pod->uid) : std::string_view(spec.pod_uid)},
-                                    {"role_arn", spec.final_role_arn()},
-                                    {"web_identity_role_arn", spec.role_arn},
-                                    {"role_session_name", issued.session_name},
-                                    {"assumed_role_arn", issued.assumed_role_arn},
-                                    {"access_key_id", issued.access_key_id},
-                                    {"expiration", utc(issued.expiration)},
-                                    {"reason", to_string(reason)}});
+    log.info("credentials issued",
+             {{"namespace", spec.namespace_name},
+              {"service_account", spec.service_account},
+              {"pod", pod ? std::string_view(pod->name) : std::string_view()},
+              {"pod_uid", pod ? std::string_view(pod->uid) : std::string_view(spec.pod_uid)},
+              {"role_arn", spec.final_role_arn()},
+              {"web_identity_role_arn", spec.role_arn},
+              {"role_session_name", issued.session_name},
+              {"assumed_role_arn", issued.assumed_role_arn},
+              {"access_key_id", issued.access_key_id},
+              {"expiration", utc(issued.expiration)},
+              {"reason", to_string(reason)}});
 }
 
 } // namespace credlet::app

@@ -10,9 +10,9 @@
 
 namespace credlet::app {
 
-// pod: the one that stood for the service account, whose token was traded; none if it has left meanwhile. Every pod of
-// the account gets these credentials, unless sessions are per pod. Level info: with --log-level warn or error there is
-// no audit trail.
+// pod: the one that stood for the service account, whose token was traded; none if it has left meanwhile.
+// Every pod of the account gets these credentials, unless sessions are per pod. Level info: with --log-level
+// warn or error there is no audit trail.
 void write_audit_line(logger& log, const sts::credential_spec& spec, const sts::credentials& issued,
                       sts::call_reason reason, const std::optional<metadata::pod>& pod);
 

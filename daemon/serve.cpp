@@ -21,9 +21,8 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 
-#include <signal.h>
-
 #include <future>
+#include <signal.h>
 #include <thread>
 
 namespace credlet::app {
@@ -37,10 +36,12 @@ constexpr auto listen_retry = 1s;
 constexpr auto listen_patience = 60s;
 
 // Passes a sink through and tells when the first whole list has arrived.
-template <class Object> class first_list final : public metadata::object_sink<Object> {
+template <class Object>
+class first_list final : public metadata::object_sink<Object> {
 public:
     first_list(metadata::object_sink<Object>& next, std::function<void()> arrived)
-        : next_(next), arrived_(std::move(arrived)) {}
+        : next_(next),
+          arrived_(std::move(arrived)) {}
     void replaced(std::vector<Object> all) override {
         next_.replaced(std::move(all));
         if (auto arrived = std::exchange(arrived_, nullptr))
@@ -58,7 +59,9 @@ private:
 class loop_thread {
 public:
     explicit loop_thread(asio::io_context& loop)
-        : loop_(loop), work_(loop.get_executor()), thread_([&loop] { loop.run(); }) {}
+        : loop_(loop),
+          work_(loop.get_executor()),
+          thread_([&loop] { loop.run(); }) {}
     loop_thread(const loop_thread&) = delete;
     loop_thread& operator=(const loop_thread&) = delete;
     ~loop_thread() { join(); }
@@ -74,9 +77,10 @@ private:
     std::thread thread_;
 };
 
-// Runs a coroutine on another loop and resumes with its result on this one. The other loop must keep running until it
-// has ended; a caller that is cancelled meanwhile leaves it to end by itself.
-template <class T> awaitable<T> run_on(asio::io_context& other, awaitable<T> body) {
+// Runs a coroutine on another loop and resumes with its result on this one. The other loop must keep running
+// until it has ended; a caller that is cancelled meanwhile leaves it to end by itself.
+template <class T>
+awaitable<T> run_on(asio::io_context& other, awaitable<T> body) {
     struct hand_over {
         explicit hand_over(const asio::any_io_executor& e) : done(e, asio::steady_timer::time_point::max()) {}
         asio::steady_timer done; // and value: the caller's loop only
@@ -110,7 +114,8 @@ std::string text_of(const asio::ip::tcp::endpoint& e) {
     return (e.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(e.port());
 }
 
-metadata::service_settings service_settings_of(const options& o, std::optional<std::vector<metadata::role_rule>> policy) {
+metadata::service_settings service_settings_of(const options& o,
+                                               std::optional<std::vector<metadata::role_rule>> policy) {
     metadata::service_settings s;
     s.identity = o.identity;
     s.scope = o.session_scope;
@@ -215,7 +220,8 @@ result<void> process::build() {
         return endpoint.error();
 
     service_ = metadata::make_service(serving_, upstream_, tasks_, time_, random_, metrics_->serving(),
-                                      metrics_->kubernetes(), log_, service_settings_of(options_, std::move(policy)));
+                                      metrics_->kubernetes(), log_,
+                                      service_settings_of(options_, std::move(policy)));
     const auto names = make_system_resolver();
 
     metadata::cluster* cluster = nullptr;
@@ -275,8 +281,8 @@ result<void> process::build() {
         };
     };
     pods_ = std::make_unique<first_list<metadata::pod>>(service_->pods(), listed(pods_listed_));
-    accounts_ =
-        std::make_unique<first_list<metadata::service_account>>(service_->service_accounts(), listed(accounts_listed_));
+    accounts_ = std::make_unique<first_list<metadata::service_account>>(service_->service_accounts(),
+                                                                        listed(accounts_listed_));
     return {};
 }
 
@@ -314,7 +320,8 @@ result<void> process::open_admin() {
     return {};
 }
 
-// A link-local address may appear after we do, and the process that we replace may still hold it: both are waited for.
+// A link-local address may appear after we do, and the process that we replace may still hold it: both are
+// waited for.
 awaitable<bool> process::open_listener(asio::ip::tcp::endpoint where) {
     const auto give_up = time_.now() + listen_patience;
     for (bool first = true;; first = false) {
@@ -339,7 +346,7 @@ awaitable<bool> process::open_listeners() {
         const bool opened = co_await open_listener(where);
         all_needed = all_needed && (opened || (where.address().is_v6() && options_.listen.size() > 1));
     }
-    co_return all_needed && listening_ > 0;
+    co_return all_needed&& listening_ > 0;
 }
 
 void process::start_feeding() {
@@ -367,8 +374,9 @@ awaitable<void> process::close_down() {
 awaitable<void> process::listeners_task() {
     if (co_await open_listeners())
         co_return;
-    log_.error("cannot start", {{"error", "no listener for pods could be opened: is the address of --listen on a link "
-                                          "of this node, and free?"}});
+    log_.error("cannot start",
+               {{"error", "no listener for pods could be opened: is the address of --listen on a link "
+                          "of this node, and free?"}});
     exit_code_ = 1;
     stop_.cancel();
 }
@@ -394,7 +402,9 @@ awaitable<void> process::live() {
 }
 
 int process::run() {
-    tasks_.on_exception = [this](const std::string& what) { log_.error("a task failed: this is a bug", {{"error", what}}); };
+    tasks_.on_exception = [this](const std::string& what) {
+        log_.error("a task failed: this is a bug", {{"error", what}});
+    };
     metrics_->log_dropped([this] { return log_.dropped(); });
     auto started = build();
     if (started)

@@ -1,6 +1,7 @@
 #pragma once
-// What the identity of callers needs from the cluster beyond the watches: direct questions and token verification.
-// Implemented for the Kubernetes API in metadata/kubernetes, and for the static pods file. Upstream loop only.
+// What the identity of callers needs from the cluster beyond the watches: direct questions and token
+// verification. Implemented for the Kubernetes API in metadata/kubernetes, and for the static pods file.
+// Upstream loop only.
 
 #include "metadata/objects.hpp"
 #include "runtime/async.hpp"
@@ -20,7 +21,7 @@ struct verified_token {
     std::string service_account;
     std::string service_account_uid;
     std::string pod_name;
-    std::string pod_uid; // never empty: a token that is not bound to a pod is refused
+    std::string pod_uid;   // never empty: a token that is not bound to a pod is refused
     std::string node_name; // empty on clusters before 1.30
     std::vector<std::string> audiences;
     std::string issuer;
@@ -33,19 +34,21 @@ public:
     // This node's pods that have the address now, by one direct request.
     virtual awaitable<result<std::vector<pod>>> pods_by_address(boost::asio::ip::address address) = 0;
     // One pod by uid is not a thing Kubernetes can ask for; by name it is. None: there is no such pod.
-    virtual awaitable<result<std::optional<pod>>> pod_by_name(std::string namespace_name, std::string name) = 0;
+    virtual awaitable<result<std::optional<pod>>> pod_by_name(std::string namespace_name,
+                                                              std::string name) = 0;
     // None: there is no such service account.
-    virtual awaitable<result<std::optional<service_account>>> service_account_by_name(std::string namespace_name,
-                                                                                      std::string name) = 0;
-    // Checks everything that can be checked without knowing the pods. errc::malformed: not a token; untrusted: a
-    // check failed (the message says which); unavailable: no keys to check with, now.
-    virtual awaitable<result<verified_token>> verify(secret_string jwt, std::vector<std::string> audiences) = 0;
+    virtual awaitable<result<std::optional<service_account>>>
+    service_account_by_name(std::string namespace_name, std::string name) = 0;
+    // Checks everything that can be checked without knowing the pods. errc::malformed: not a token;
+    // untrusted: a check failed (the message says which); unavailable: no keys to check with, now.
+    virtual awaitable<result<verified_token>> verify(secret_string jwt,
+                                                     std::vector<std::string> audiences) = 0;
     // The issuer of this cluster's tokens as trust policies must name it; empty while unknown.
     [[nodiscard]] virtual std::string issuer() const = 0;
 };
 
-// Tokens that callers presented and that verified, kept for the `caller` token source: the newest per service account
-// (and pod) and audience, wiped when it expires or the pod is gone.
+// Tokens that callers presented and that verified, kept for the `caller` token source: the newest per service
+// account (and pod) and audience, wiped when it expires or the pod is gone.
 class presented_tokens {
 public:
     virtual ~presented_tokens() = default;
@@ -57,8 +60,8 @@ public:
 class pod_chooser {
 public:
     virtual ~pod_chooser() = default;
-    // A live pod of this node that runs as the service account (that very one, by uid), preferring pods that are not
-    // terminating; with pod_uid, that pod. None: nobody is left.
+    // A live pod of this node that runs as the service account (that very one, by uid), preferring pods that
+    // are not terminating; with pod_uid, that pod. None: nobody is left.
     [[nodiscard]] virtual std::optional<pod> choose_pod(const std::string& service_account_uid,
                                                         const std::string& pod_uid) const = 0;
 };

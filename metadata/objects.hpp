@@ -35,7 +35,8 @@ struct service_account {
 };
 
 // Takes what a list and a watch bring, on the upstream loop.
-template <class Object> class object_sink {
+template <class Object>
+class object_sink {
 public:
     virtual ~object_sink() = default;
     // The whole truth at once, after a (re)list; what is not in it is gone. Applied atomically.

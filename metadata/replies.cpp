@@ -63,7 +63,10 @@ std::string denial_message(const sts::failure& f) {
 }
 
 reply_ptr render_ecs_denial(const sts::failure& f) {
-    const unsigned status = f.kind == sts::failure_kind::misconfigured ? 400 : 403;
+    // What the annotations got wrong is the caller's mistake; what the daemon's own configuration did is not.
+    const unsigned status = f.kind == sts::failure_kind::misconfigured ? 400
+                            : f.kind == sts::failure_kind::unusable    ? 503
+                                                                       : 403;
     return render_error(status, f.code.empty() ? "AccessDenied" : f.code, denial_message(f));
 }
 

@@ -1,7 +1,8 @@
 #pragma once
-// The service the pods see, put together: the serving half (listeners, identity against the view, ECS and IMDS
-// replies) on one event loop, the upstream half (directory of pods and roles, waiting callers) on the other. Two
-// messages cross between them: upstream publishes a new view; serving asks for what its view lacks and is answered.
+// The service the pods see, put together: the serving half (listeners, identity against the view, ECS and
+// IMDS replies) on one event loop, the upstream half (directory of pods and roles, waiting callers) on the
+// other. Two messages cross between them: upstream publishes a new view; serving asks for what its view lacks
+// and is answered.
 
 #include "metadata/cluster.hpp"
 #include "metrics/metrics.hpp"
@@ -21,8 +22,8 @@ namespace credlet::metadata {
 enum class identity_mode { any, token, address, both };
 enum class session_scope { service_account, pod };
 
-struct role_rule {                  // of the role policy file: a namespace glob and the role ARN globs it may use
-    std::string namespace_glob;     // anchored; '*' is any run of characters, '?' any one
+struct role_rule {              // of the role policy file: a namespace glob and the role ARN globs it may use
+    std::string namespace_glob; // anchored; '*' is any run of characters, '?' any one
     std::vector<std::string> role_globs;
 };
 
@@ -31,16 +32,16 @@ struct service_settings {
     session_scope scope = session_scope::service_account;
     std::string node_name;
     std::vector<std::string> annotation_prefixes{"credlet.io/", "eks.amazonaws.com/"};
-    std::string audience = "sts.amazonaws.com";        // default of the annotation
-    std::vector<std::string> caller_audiences;         // accepted from callers besides the STS audience
-    std::string role_arn_base;                         // completes a bare role name: "arn:aws:iam::123456789012:role/"
+    std::string audience = "sts.amazonaws.com"; // default of the annotation
+    std::vector<std::string> caller_audiences;  // accepted from callers besides the STS audience
+    std::string role_arn_base; // completes a bare role name: "arn:aws:iam::123456789012:role/"
     std::optional<std::vector<role_rule>> role_policy; // none: every role is allowed here, IAM decides
     std::string region, availability_zone;             // empty: the IMDS paths for them are 404
     bool imds_v1 = false;
-    std::vector<std::string> extra_hosts;              // Host values accepted besides the listeners' addresses
+    std::vector<std::string> extra_hosts; // Host values accepted besides the listeners' addresses
     std::chrono::milliseconds ecs_hold{5000}, imds_hold{900};
     double pod_requests_per_second = 200, pod_request_burst = 400;
-    double bad_tokens_per_second = 20;                 // per source, before they are answered 429 unverified
+    double bad_tokens_per_second = 20; // per source, before they are answered 429 unverified
     std::size_t max_waiting = 8192, max_waiting_per_pod = 256;
     std::size_t max_remembered_tokens = 8192;
     std::chrono::milliseconds initial_prefetch_spread{10000}; // pods found by the first list
@@ -49,7 +50,7 @@ struct service_settings {
 
 // One step of an explanation, in the order of a request's way.
 struct explain_step {
-    std::string name;    // "pod", "address", "service account", "role", "token", "sts", "credentials"
+    std::string name; // "pod", "address", "service account", "role", "token", "sts", "credentials"
     bool ok = false;
     bool reached = true; // false: an earlier step failed
     std::string detail;  // what was found
@@ -69,7 +70,8 @@ public:
     // Whether both watches have listed: until then unknown callers wait, then get 503.
     virtual void set_synced(bool synced) = 0;
     // Tries what a request of that pod would need, up to a real STS call where nothing is cached.
-    virtual awaitable<std::vector<explain_step>> explain(std::string namespace_name, std::string pod_name) = 0;
+    virtual awaitable<std::vector<explain_step>> explain(std::string namespace_name,
+                                                         std::string pod_name) = 0;
 
     // Serving loop.
     virtual result<std::size_t> listen(const asio::ip::tcp::endpoint& where) = 0;

@@ -56,7 +56,7 @@ inline constexpr std::array<std::string_view, 10> refresh_results{
 inline constexpr std::array<std::string_view, 3> sts_operations{"AssumeRoleWithWebIdentity", "AssumeRole",
                                                                 "other"};
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and the errors of the two operations.
-inline constexpr std::array<std::string_view, 43> sts_results{
+inline constexpr std::array<std::string_view, 45> sts_results{
     "ok",
     // STS's own codes
     "AccessDenied", "AccessDeniedException", "ExpiredToken", "ExpiredTokenException", "IDPCommunicationError",
@@ -65,6 +65,8 @@ inline constexpr std::array<std::string_view, 43> sts_results{
     "NotAuthorized", "OptInRequired", "PackedPolicyTooLarge", "RegionDisabledException", "RequestExpired",
     "RequestLimitExceeded", "ServiceUnavailable", "SignatureDoesNotMatch", "Throttling",
     "ThrottlingException", "TooManyRequestsException", "ValidationError",
+    // answers that cannot be used
+    "ExpiredCredentials", "WrongRole",
     // below HTTP: names of errc
     "timed_out", "resolve_failed", "connect_failed", "tls_failed", "connection_lost", "too_large",
     "malformed", "overloaded", "unavailable", "rejected", "denied", "throttled", "cancelled", "io_failed",

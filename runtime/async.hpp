@@ -18,15 +18,17 @@ namespace credlet {
 namespace asio = boost::asio;
 using asio::awaitable;
 
-// co_await socket.async_connect(e, as_result) yields a tuple (error_code, values...) and never throws for I/O.
+// co_await socket.async_connect(e, as_result) yields a tuple (error_code, values...) and never throws for
+// I/O.
 inline constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 
-// Runs op and cancels it when d has passed: errc::timed_out. If the caller itself was cancelled: errc::cancelled.
-// op must report failure through its result; an exception would surface only once the timer fires.
+// Runs op and cancels it when d has passed: errc::timed_out. If the caller itself was cancelled:
+// errc::cancelled. op must report failure through its result; an exception would surface only once the timer
+// fires.
 template <class T>
 awaitable<result<T>> with_deadline(awaitable<result<T>> op, std::chrono::steady_clock::duration d,
                                    std::string what) {
-    using namespace asio::experimental::awaitable_operators;
+    using asio::experimental::awaitable_operators::operator||;
     asio::steady_timer timer(co_await asio::this_coro::executor, d);
     auto winner = co_await (std::move(op) || timer.async_wait(as_result));
     if (winner.index() == 0)

@@ -1,9 +1,9 @@
 #pragma once
 // Time, passed in wherever a policy depends on it, so that tests move it by hand.
 //
-// Two clocks with two jobs. wall() is for stamps that others read or wrote (a JWT's exp, LastUpdated). now() is
-// for every lifetime, deadline and interval: it counts through suspend (CLOCK_BOOTTIME) and no clock step, NTP
-// slew or wrong date can make all credentials expire at once.
+// Two clocks with two jobs. wall() is for stamps that others read or wrote (a JWT's exp, LastUpdated). now()
+// is for every lifetime, deadline and interval: it counts through suspend (CLOCK_BOOTTIME) and no clock step,
+// NTP slew or wrong date can make all credentials expire at once.
 
 #include <chrono>
 

@@ -40,7 +40,8 @@ struct error {
     std::string message;
 };
 
-template <class T> using result = boost::system::result<T, error>;
+template <class T>
+using result = boost::system::result<T, error>;
 
 // Makes a failed result: return fail(errc::malformed, "...").
 inline error fail(errc kind, std::string message) { return error{kind, std::move(message)}; }

@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::size_t max_depth = 64;
 
-template <class Out> void append_string(Out& out, std::string_view text) {
+template <class Out>
+void append_string(Out& out, std::string_view text) {
     static constexpr char hex[] = "0123456789abcdef";
     out.push_back('"');
     for (std::size_t i = 0; i < text.size();) {
@@ -58,7 +59,8 @@ template <class Out> void append_string(Out& out, std::string_view text) {
 } // namespace
 
 json_document::json_document(json_document&& other) noexcept
-    : parser_(std::move(other.parser_)), root_(other.root_) {}
+    : parser_(std::move(other.parser_)),
+      root_(other.root_) {}
 
 json_document& json_document::operator=(json_document&& other) noexcept {
     if (this != &other) {
@@ -94,8 +96,7 @@ result<json_document> json_document::parse(std::string_view text, std::size_t ma
     document.parser_ = std::make_unique<simdjson::dom::parser>();
     if (document.parser_->allocate(text.size(), max_depth) != simdjson::SUCCESS)
         return fail(errc::internal, "out of memory for a JSON document");
-    const auto code =
-        document.parser_->parse(padded.data(), padded.size(), false).get(document.root_);
+    const auto code = document.parser_->parse(padded.data(), padded.size(), false).get(document.root_);
     if (code != simdjson::SUCCESS)
         return fail(errc::malformed, std::string("not JSON: ") + simdjson::error_message(code));
     return document;

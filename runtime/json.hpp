@@ -1,7 +1,7 @@
 #pragma once
-// JSON in and out. Reading is simdjson's DOM parser, which checks the whole document before any of it is used;
-// what it copied out of the document is wiped when the document goes, because answers hold tokens and credentials.
-// Writing is a small appender that escapes what RFC 8259 says must be escaped.
+// JSON in and out. Reading is simdjson's DOM parser, which checks the whole document before any of it is
+// used; what it copied out of the document is wiped when the document goes, because answers hold tokens and
+// credentials. Writing is a small appender that escapes what RFC 8259 says must be escaped.
 
 #include "runtime/error.hpp"
 #include "runtime/secret.hpp"
@@ -35,8 +35,8 @@ private:
     simdjson::dom::element root_;
 };
 
-// Members that must, or may, be there. A missing member and one of another type are both "none"; a null is none.
-// Views point into the document.
+// Members that must, or may, be there. A missing member and one of another type are both "none"; a null is
+// none. Views point into the document.
 std::optional<std::string_view> json_string(simdjson::dom::element object, std::string_view member);
 std::optional<std::int64_t> json_integer(simdjson::dom::element object, std::string_view member);
 std::optional<bool> json_bool(simdjson::dom::element object, std::string_view member);

@@ -1,7 +1,7 @@
 #pragma once
-// Structured logs: one event, one line, as JSON or as text. Writing never blocks and never fails: lines go through
-// a bounded ring to a thread of their own, and when the reader of standard output has stopped, the oldest lines are
-// dropped and counted. Thread-safe.
+// Structured logs: one event, one line, as JSON or as text. Writing never blocks and never fails: lines go
+// through a bounded ring to a thread of their own, and when the reader of standard output has stopped, the
+// oldest lines are dropped and counted. Thread-safe.
 
 #include "runtime/secret.hpp"
 
@@ -22,14 +22,17 @@ enum class log_format { json, text };
 // One key and its value. A secret_string has no way in.
 struct log_field {
     using value_type = std::variant<std::string_view, std::int64_t, double, bool>;
-    template <class T> log_field(std::string_view k, const T& v) : key(k), value(convert(v)) {}
+    template <class T>
+    log_field(std::string_view k, const T& v) : key(k),
+                                                value(convert(v)) {}
     log_field(std::string_view, const secret_string&) = delete;
 
     std::string_view key;
     value_type value;
 
 private:
-    template <class T> static value_type convert(const T& v) {
+    template <class T>
+    static value_type convert(const T& v) {
         if constexpr (std::same_as<T, bool>)
             return v;
         else if constexpr (std::integral<T>)
@@ -45,7 +48,8 @@ class logger {
 public:
     virtual ~logger() = default;
     virtual bool enabled(log_level level) const = 0;
-    virtual void write(log_level level, std::string_view message, std::initializer_list<log_field> fields) = 0;
+    virtual void write(log_level level, std::string_view message,
+                       std::initializer_list<log_field> fields) = 0;
 
     void debug(std::string_view m, std::initializer_list<log_field> f = {}) { write(log_level::debug, m, f); }
     void info(std::string_view m, std::initializer_list<log_field> f = {}) { write(log_level::info, m, f); }
@@ -62,8 +66,8 @@ public:
 std::unique_ptr<output_log> make_output_log(int descriptor, log_level lowest, log_format format,
                                             std::chrono::milliseconds flush_limit);
 
-// Lets one line per key through in each interval and counts the rest, which the next line then mentions: an error
-// per request must not become a line per request. Bounded; not thread-safe.
+// Lets one line per key through in each interval and counts the rest, which the next line then mentions: an
+// error per request must not become a line per request. Bounded; not thread-safe.
 class log_sampler {
 public:
     explicit log_sampler(std::chrono::nanoseconds interval) : interval_(interval) {}

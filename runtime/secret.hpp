@@ -1,7 +1,7 @@
 #pragma once
 // Bytes that must not be printed and do not outlive their use: tokens, keys, bodies that hold them.
-// Memory is wiped before it is given back, also when the string grows. Wiping is best effort: the kernel's and
-// OpenSSL's own buffers are beyond reach.
+// Memory is wiped before it is given back, also when the string grows. Wiping is best effort: the kernel's
+// and OpenSSL's own buffers are beyond reach.
 
 #include <openssl/crypto.h>
 
@@ -13,10 +13,12 @@
 
 namespace credlet {
 
-template <class T> struct wiping_allocator {
+template <class T>
+struct wiping_allocator {
     using value_type = T;
     wiping_allocator() = default;
-    template <class U> explicit(false) wiping_allocator(const wiping_allocator<U>&) noexcept {}
+    template <class U>
+    explicit(false) wiping_allocator(const wiping_allocator<U>&) noexcept {}
     T* allocate(std::size_t n) { return std::allocator<T>{}.allocate(n); }
     void deallocate(T* p, std::size_t n) noexcept {
         OPENSSL_cleanse(p, n * sizeof(T));

@@ -9,7 +9,8 @@
 namespace credlet {
 
 task_group::task_group(asio::any_io_executor executor)
-    : executor_(std::move(executor)), empty_(executor_, asio::steady_timer::time_point::max()) {}
+    : executor_(std::move(executor)),
+      empty_(executor_, asio::steady_timer::time_point::max()) {}
 
 task_group::~task_group() { assert(running_.empty() && "cancel and drain a task group before it goes"); }
 
@@ -17,21 +18,22 @@ void task_group::spawn(awaitable<void> task) {
     if (cancelled_)
         return;
     const auto signal = running_.insert(running_.end(), std::make_shared<asio::cancellation_signal>());
-    asio::co_spawn(executor_, std::move(task),
-                   asio::bind_cancellation_slot((*signal)->slot(), [this, signal](const std::exception_ptr& failure) {
-                       running_.erase(signal);
-                       if (running_.empty())
-                           empty_.cancel();
-                       if (!failure || cancelled_ || !on_exception)
-                           return;
-                       try {
-                           std::rethrow_exception(failure);
-                       } catch (const std::exception& e) {
-                           on_exception(e.what());
-                       } catch (...) {
-                           on_exception("unknown exception");
-                       }
-                   }));
+    asio::co_spawn(
+        executor_, std::move(task),
+        asio::bind_cancellation_slot((*signal)->slot(), [this, signal](const std::exception_ptr& failure) {
+            running_.erase(signal);
+            if (running_.empty())
+                empty_.cancel();
+            if (!failure || cancelled_ || !on_exception)
+                return;
+            try {
+                std::rethrow_exception(failure);
+            } catch (const std::exception& e) {
+                on_exception(e.what());
+            } catch (...) {
+                on_exception("unknown exception");
+            }
+        }));
 }
 
 void task_group::cancel() {

@@ -1,7 +1,7 @@
 #pragma once
 // Owns the coroutines of one event loop. A child is spawned here and nowhere detached; before anything that a
-// child uses is destroyed, cancel() and then await drained(). Lives on one executor, is not thread-safe, and must
-// outlive drained().
+// child uses is destroyed, cancel() and then await drained(). Lives on one executor, is not thread-safe, and
+// must outlive drained().
 
 #include "runtime/async.hpp"
 
@@ -21,8 +21,8 @@ public:
     task_group& operator=(const task_group&) = delete;
     ~task_group();
 
-    // Starts the task unless the group has been cancelled. An exception that escapes it is a bug: it is handed to
-    // on_exception, and the other tasks go on.
+    // Starts the task unless the group has been cancelled. An exception that escapes it is a bug: it is
+    // handed to on_exception, and the other tasks go on.
     void spawn(awaitable<void> task);
 
     // Asks every task to stop (terminal cancellation) and refuses new ones. Call it on the group's executor.

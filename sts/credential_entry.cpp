@@ -69,7 +69,10 @@ void credential_entry::succeed(credentials issued, boot_time now, const store_se
     const auto refresh =
         issued.fetched + share_of(life, s.refresh_at + s.refresh_jitter * (2 * random.unit() - 1));
     attempt_at_ = life < short_lived ? earliest : std::max(refresh, earliest);
-    demand_not_before_ = earliest;
+    // A caller who finds nothing left of a life this short waits no longer than a failure would make him
+    // wait.
+    const auto line = issued.expires - s.serve_until_before_expiry;
+    demand_not_before_ = std::min<boot_time>(earliest, std::max<boot_time>(line, now + s.demand_backoff_max));
 
     // An answer of an STS gone wrong must not replace what lasts longer.
     if (!usable(now, s) || issued.expires >= current_->expires)

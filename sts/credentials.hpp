@@ -52,13 +52,13 @@ struct credential_spec {
     }
 };
 
-// RoleSessionName is 2 to 64 of [\w+=,.@-]. A wanted name within that stays as it is. In any other, what is not
-// allowed becomes '-', what is too long is cut, and a hash of the whole goes at the end: two names that had to be
-// changed stay different.
+// RoleSessionName is 2 to 64 of [\w+=,.@-]. A wanted name within that stays as it is. In any other, what is
+// not allowed becomes '-', what is too long is cut, and a hash of the whole goes at the end: two names that
+// had to be changed stay different.
 std::string make_session_name(std::string_view wanted);
 
-// A role ARN, taken apart. Grammar: arn:PARTITION:iam::ACCOUNT:role/PATH/NAME; 20 to 2048 characters, 12 digits,
-// path and name of at most 512 and 64 characters of [\w+=,.@/-].
+// A role ARN, taken apart. Grammar: arn:PARTITION:iam::ACCOUNT:role/PATH/NAME; 20 to 2048 characters, 12
+// digits, path and name of at most 512 and 64 characters of [\w+=,.@/-].
 struct role_arn {
     std::string partition, account;
     std::string path; // "/", or "/team/": with both its slashes, as IAM has it
@@ -70,23 +70,26 @@ struct credentials {
     std::string access_key_id; // not secret by AWS's own rules; still logged only in the audit line
     secret_string secret_access_key;
     secret_string session_token;
-    wall_time expiration;        // as STS said
-    wall_time issued;            // our wall clock when the answer came
-    boot_time fetched;           // our boot clock when the answer came
-    boot_time expires;           // fetched + (Expiration - STS's own Date, or our wall clock where there is none)
-    std::string assumed_role_arn;// arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION
+    wall_time expiration; // as STS said
+    wall_time issued;     // our wall clock when the answer came
+    boot_time fetched;    // our boot clock when the answer came
+    boot_time expires;    // fetched + (Expiration - STS's own Date, or our wall clock where there is none)
+    std::string assumed_role_arn; // arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION
     std::string account_id;
-    std::string role_arn;        // the IAM role's ARN
+    std::string role_arn; // the IAM role's ARN
     std::string session_name;
 };
 using credentials_ptr = std::shared_ptr<const credentials>;
 
 enum class failure_kind {
-    transient,      // network, 5xx, IDPCommunicationError, "Couldn't retrieve verification key", garbage: try again
+    transient,      // network, 5xx, IDPCommunicationError, "Couldn't retrieve verification key", garbage: try
+                    // again
     throttled,      // Throttling and its kind, 429
-    token_rejected, // ExpiredTokenException, InvalidIdentityToken: once more with a fresh token, then as denied
+    token_rejected, // ExpiredTokenException, InvalidIdentityToken: once more with a fresh token, then as
+                    // denied
     denied,         // AccessDenied, IDPRejectedClaim: definitive until somebody changes a policy
-    misconfigured,  // ValidationError, MalformedPolicyDocument, PackedPolicyTooLarge: the annotations are wrong
+    misconfigured,  // ValidationError, MalformedPolicyDocument, PackedPolicyTooLarge: the annotations are
+                    // wrong
     unusable,       // RegionDisabledException, wrong partition: the daemon's own configuration is wrong
     no_token,       // the token source did not deliver; STS was not asked. Transient unless `definitive`
     cancelled,
@@ -100,11 +103,12 @@ struct failure {
     std::string request_id; // STS's, or empty
     unsigned http_status = 0;
     std::optional<std::chrono::milliseconds> retry_after;
-    bool definitive = false; // no_token: retrying soon is pointless (refused by Kubernetes)
+    bool definitive = false;       // no_token: retrying soon is pointless (refused by Kubernetes)
     std::optional<errc> transport; // what happened below HTTP, where that was it
 };
 
-template <class T> using outcome = boost::system::result<T, failure>;
+template <class T>
+using outcome = boost::system::result<T, failure>;
 
 } // namespace credlet::sts
 

@@ -1,6 +1,6 @@
-// Many pods asking for credentials at once: binds one loopback source address per pod, sends one GET each, spread
-// evenly over a window, and checks every answer's RoleArn. Prints one JSON line with the last answer's time and every
-// wrong or failed answer, and exits 1 if there was one.
+// Many pods asking for credentials at once: binds one loopback source address per pod, sends one GET each,
+// spread evenly over a window, and checks every answer's RoleArn. Prints one JSON line with the last answer's
+// time and every wrong or failed answer, and exits 1 if there was one.
 //
 // askers PORT PODS WINDOW_MS: standard input has one line per pod: SOURCE_ADDRESS EXPECTED_ROLE_ARN
 
@@ -121,9 +121,10 @@ int main(int argc, char** argv) {
     const auto at = [&](double q) {
         return took.empty() ? 0.0 : took[static_cast<std::size_t>(q * static_cast<double>(took.size() - 1))];
     };
-    std::printf("{\"answers\":%zu,\"wrong_or_failed\":%zu,\"last_answer_ms\":%.0f,\"p50_ms\":%.1f,\"p99_ms\":%.1f,"
-                "\"max_ms\":%.1f}\n",
-                took.size(), failed, std::chrono::duration<double, std::milli>(last - first).count(), at(0.5), at(0.99),
-                at(1));
+    std::printf(
+        "{\"answers\":%zu,\"wrong_or_failed\":%zu,\"last_answer_ms\":%.0f,\"p50_ms\":%.1f,\"p99_ms\":%.1f,"
+        "\"max_ms\":%.1f}\n",
+        took.size(), failed, std::chrono::duration<double, std::milli>(last - first).count(), at(0.5),
+        at(0.99), at(1));
     return failed == 0 ? 0 : 1;
 }

@@ -225,21 +225,3 @@ def test_F15_a_disabled_region_is_a_mistake_of_the_daemons_configuration(world, 
     answer = credlet.credentials(pod["ip"])
     assert answer.status == 503
     wait_until(lambda: any("RegionDisabled" in str(entry) for entry in credlet.logs), 2)
-
-
-def test_F37_credentials_are_served_until_a_minute_before_they_expire(world, credlet, new_pod):
-    pod = new_pod(sts_fault={"kind": "expiry", "offset": 66})
-    first = genuine(world, credlet.credentials(pod["ip"]), pod)
-    world.fault("sts", "status", status=503, match={"role": pod["role_arn"] + "$"})
-    blank = None
-    while blank is None:
-        answer = quick(credlet, pod)
-        left = first["expires"] - time.time()
-        if answer.status == 200:
-            assert answer.json["AccessKeyId"] == first["access_key_id"] and left > 59
-        else:
-            assert answer.status == 503 and left < 62
-            blank = left
-        time.sleep(0.1)
-    world.clear()
-    recovers(world, credlet, pod)

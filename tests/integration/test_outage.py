@@ -1,7 +1,9 @@
 """STS and the Kubernetes API are both gone for a minute: pods that run notice nothing. In the same minute, in worlds of
-their own: a watch that falls silent, and the daemon's own token being replaced without anybody refusing the old one."""
+their own: a watch that falls silent, the daemon's own token being replaced without anybody refusing the old one, and
+credentials that cannot be renewed until they expire."""
 
 import base64
+import concurrent.futures
 import json
 import time
 
@@ -22,12 +24,43 @@ def pods(new_pod):
     return make
 
 
-def test_F20_F26_F29_F52_an_hour_is_long_but_a_minute_shows(start_world, start_credlet, pods, new_pod):
-    dark, silent, rotated = start_world(), start_world(), start_world()
-    daemons = {id(w): start_credlet(w) for w in (dark, silent, rotated)}
+@pytest.fixture
+def pool():
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        yield executor
+
+
+def fades(world, daemon, pod, first):
+    """STS has failed since `first` was issued: it is served until a minute before its end, then nothing is; and soon
+    after STS is back, so is everything."""
+    name, blank = pod["role_arn"].rsplit("/", 1)[1], None
+    while blank is None:
+        answer = daemon.imds_credentials(pod["ip"], name)
+        left = first["expires"] - time.time()
+        if answer.status == 200:
+            assert answer.json["AccessKeyId"] == first["access_key_id"] and left > 58.5
+        else:
+            assert answer.status == 503 and left < 62
+            blank = left
+        time.sleep(0.1)
+    assert world.calls("sts", result=""), "no renewal was tried"
+    world.clear()
+    back = time.monotonic()
+    genuine(world, wait_until(lambda: served(daemon.credentials(pod["ip"])), 12), pod)
+    return time.monotonic() - back
+
+
+def test_F20_F26_F29_F37_F52_an_hour_is_long_but_a_minute_shows(start_world, start_credlet, pods, new_pod, pool):
+    dark, silent, rotated, fading = (start_world() for _ in range(4))
+    daemons = {id(w): start_credlet(w) for w in (dark, silent, rotated, fading)}
     in_dark = pods(dark, daemons[id(dark)], 20)
     in_silent = pods(silent, daemons[id(silent)], 2)
     pods(rotated, daemons[id(rotated)], 1)
+
+    fader = new_pod(in_world=fading, sts_fault={"kind": "expiry", "offset": 98})
+    first = genuine(fading, daemons[id(fading)].credentials(fader["ip"]), fader)
+    fading.fault("sts", "status", status=503)
+    faded = pool.submit(fades, fading, daemons[id(fading)], fader, first)
 
     for target in ("sts", "kube"):
         dark.post("/listen", target=target, up=False)
@@ -62,6 +95,8 @@ def test_F20_F26_F29_F52_an_hour_is_long_but_a_minute_shows(start_world, start_c
     genuine(rotated, daemons[id(rotated)].credentials(newcomer["ip"]), newcomer)
     requests = rotated.calls("kube", mark, resource="serviceaccounts/token", code=201)
     assert [call["token_id"] for call in requests] == [new_token]
+
+    assert faded.result(30) <= 5.5
 
     # And when they are back, so is everything, new pods included.
     for target in ("sts", "kube"):

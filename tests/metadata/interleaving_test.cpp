@@ -65,7 +65,7 @@ public:
             {2, &world::terminate_pod},
             {2, &world::delete_pod},
             {1, &world::swap_addresses},
-            {1, &world::change_some_account},
+            {5, &world::change_some_account},
             {1, &world::recreate_some_account},
             {16, &world::pod_event},
             {8, &world::account_event},
@@ -318,7 +318,11 @@ private:
         node.collect_calls();
     }
 
-    void some_time_passes() { time_passes(chance(100) ? 1800 * 1000 : pick(200)); }
+    void some_time_passes() {
+        // Mostly moments; now and then to the middle or to the last seconds of a set of credentials' life.
+        static constexpr int leaps[] = {1800, 870, 3570};
+        time_passes(chance(40) ? leaps[pick(3)] * 1000 : pick(200));
+    }
 
     // ---- STS
     void issue(std::size_t which) {

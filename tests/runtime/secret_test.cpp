@@ -58,7 +58,8 @@ static_assert(!std::is_convertible_v<secret_string, std::string>);
 } // namespace
 
 TEST_CASE("T36: memory is wiped before it is given back") {
-    auto secret = std::make_unique<secret_string>(std::string_view("AKIDSECRET0123456789012345678901234567890123456789"));
+    auto secret = std::make_unique<secret_string>(
+        std::string_view("AKIDSECRET0123456789012345678901234567890123456789"));
     watched = secret->data();
     watched_size = secret->size();
     released_wiped = released_unwiped = 0;

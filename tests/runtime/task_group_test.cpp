@@ -1,5 +1,4 @@
 #include "runtime/task_group.hpp"
-
 #include "tests/support/coroutine.hpp"
 
 #include <doctest/doctest.h>

@@ -118,6 +118,11 @@ def render(response):
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
+def gone(request):
+    """Whether the client has closed the connection. A TLS transport does not say so; the protocol forgets it."""
+    return request.transport is None or request.transport.is_closing()
+
+
 async def inject(faults, target, request, facts, handler, error_response):
     """Answers a request by `handler`, as bent by the faults that hit it. error_response(code, message, status,
     headers) makes an error in the target's own form."""
@@ -127,7 +132,7 @@ async def inject(faults, target, request, facts, handler, error_response):
         if fault.kind == "delay":
             await asyncio.sleep(arguments.get("ms", 1000) / 1000)
         elif fault.kind == "hang":
-            await _until(fault.over, transport)
+            await _until(fault.over, request)
         elif fault.kind == "status":
             return _status(arguments)
         elif fault.kind == "error":
@@ -151,7 +156,7 @@ async def inject(faults, target, request, facts, handler, error_response):
             abort(transport)
             raise Dropped
         else:  # reset after, truncate at, or drip of the genuine answer
-            await _partial(fault, transport, render(await handler()))
+            await _partial(fault, request, render(await handler()))
     return await handler()
 
 
@@ -163,13 +168,13 @@ def _status(arguments):
     return web.Response(status=arguments["status"], body=body.encode(), headers=headers)
 
 
-async def _until(event, transport):
-    while not event.is_set() and not transport.is_closing():
+async def _until(event, request):
+    while not event.is_set() and not gone(request):
         try:
             await asyncio.wait_for(event.wait(), 0.2)
         except asyncio.TimeoutError:
             pass
-    if transport.is_closing():
+    if gone(request):
         raise Dropped
 
 
@@ -183,19 +188,24 @@ async def _huge(request, arguments):
         while left > 0:
             await response.write(b" " * min(left, 65536))
             left -= 65536
+            await asyncio.sleep(0.001)  # others have their turn, and a closed connection is noticed
+            if gone(request):
+                raise Dropped
         await response.write_eof()
     except (ConnectionError, asyncio.CancelledError):
         raise Dropped from None
     return response
 
 
-async def _partial(fault, transport, whole):
-    arguments = fault.arguments
+async def _partial(fault, request, whole):
+    arguments, transport = fault.arguments, request.transport
+    if gone(request):
+        raise Dropped
     if fault.kind == "drip":
         rate = arguments.get("bytes_per_second", 1)
         step = max(1, int(rate / 20))
         for start in range(0, len(whole), step):
-            if transport.is_closing() or not fault.alive() and fault.left is None:
+            if gone(request) or not fault.alive() and fault.left is None:
                 break
             transport.write(whole[start:start + step])
             await asyncio.sleep(step / rate)

@@ -518,7 +518,7 @@ class Watch:
         while True:
             if self.ending is not None:
                 return await self._end()
-            if self.request.transport is None or self.request.transport.is_closing():
+            if fault_kinds.gone(self.request):
                 raise ConnectionResetError
             now = time.monotonic()
             if now >= deadline:
@@ -547,7 +547,7 @@ class Watch:
     async def _be_silent(self):
         """Like a peer that has vanished without a word: this connection never says anything again."""
         while self.ending is None:
-            if self.request.transport is None or self.request.transport.is_closing():
+            if fault_kinds.gone(self.request):
                 raise ConnectionResetError
             await asyncio.sleep(0.1)
 

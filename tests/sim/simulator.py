@@ -45,7 +45,7 @@ class Simulator:
                 raise AssertionError(f"the simulator ended with {self.process.returncode}")
             return os.path.exists(ready)
 
-        wait_until(started, 20, "the simulator's start")
+        wait_until(started, 60, "the simulator's start")
         with open(ready, encoding="utf-8") as file:
             self.ready = json.load(file)
         self.address = urllib.parse.urlsplit(self.ready["control_url"])

@@ -13,7 +13,8 @@
 namespace credlet::test {
 
 // Throws if the coroutine is still running after `limit` of real time: a test must not hang.
-inline void run(asio::io_context& loop, awaitable<void> body, std::chrono::seconds limit = std::chrono::seconds(30)) {
+inline void run(asio::io_context& loop, awaitable<void> body,
+                std::chrono::seconds limit = std::chrono::seconds(30)) {
     bool finished = false;
     std::exception_ptr failure;
     asio::co_spawn(loop, std::move(body), [&](const std::exception_ptr& e) {
