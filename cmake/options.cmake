@@ -37,8 +37,6 @@ elseif(CREDLET_SANITIZER STREQUAL "fuzzer")
   set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all -fsanitize=fuzzer-no-link)
 elseif(CREDLET_SANITIZER STREQUAL "thread")
   set(sanitizers -fsanitize=thread)
-  # Asio's fences are not understood by the sanitizer; its own handshake is covered by atomics as well.
-  target_compile_options(project_options INTERFACE -Wno-tsan)
 else()
   message(FATAL_ERROR "CREDLET_SANITIZER must be address, thread, fuzzer or empty, not '${CREDLET_SANITIZER}'")
 endif()

@@ -52,6 +52,7 @@ struct https_response_parser::state {
     explicit state(options o) : what(o), buffer(max_head + read_size) { restart(); }
 
     void restart() {
+        head_size = 0;
         parser.emplace();
         parser->header_limit(max_head);
         if (what.max_body)
@@ -70,6 +71,7 @@ struct https_response_parser::state {
     std::optional<beast_parser> parser;
     bool started = false;
     bool head_complete = false;
+    std::size_t head_size = 0; // taken so far
     int interim_answers = 0;
 };
 
@@ -104,15 +106,25 @@ result<void> https_response_parser::state::check_head() const {
 result<void> https_response_parser::state::parse() {
     while (!parser->is_done() && buffer.size() > 0) {
         error_code ec;
-        buffer.consume(parser->put(buffer.cdata(), ec));
+        const auto taken = parser->put(buffer.cdata(), ec);
+        buffer.consume(taken);
         if (ec == http::error::need_more) {
+            if (!head_complete)
+                head_size += taken;
             if (buffer.size() >= max_head) // a chunk's extensions or the trailer; heads have their own limit
                 return fail(errc::too_large, "a line between the chunks of the answer is too long");
             return {};
         }
         if (ec)
             return explain(ec);
-        if (head_complete || !parser->is_header_done())
+        if (head_complete)
+            continue;
+        // Beast looks at its limit only while a head is not whole; what came whole is measured here. put()
+        // stops where the head ends.
+        head_size += taken;
+        if (head_size > max_head)
+            return explain(http::error::header_limit);
+        if (!parser->is_header_done())
             continue;
         if (const auto checked = check_head(); checked.has_error())
             return checked;

@@ -51,10 +51,11 @@ struct fixture {
     fixture(const fixture&) = delete;
     fixture& operator=(const fixture&) = delete;
 
-    std::unique_ptr<pods_file> open() {
+    // Lives until the tasks are drained.
+    pods_file* open() {
         auto made = make_pods_file(loop, tasks, time, log, o);
         REQUIRE_MESSAGE(made.has_value(), made.error().message);
-        return std::move(*made);
+        return opened.emplace_back(std::move(*made)).get();
     }
     template <class T>
     T get(awaitable<T> body) {
@@ -83,6 +84,7 @@ struct fixture {
     options o;
     recording_sink<metadata::pod> pods;
     recording_sink<metadata::service_account> accounts;
+    std::vector<std::unique_ptr<pods_file>> opened;
 };
 
 } // namespace
@@ -136,7 +138,7 @@ TEST_CASE("a pods file that is misspelt is refused with its place") {
 }
 
 TEST_CASE_FIXTURE(fixture, "the sinks get the file at the start, and again when it has changed") {
-    const auto file = open();
+    auto* const file = open();
     CHECK(pods.times == 0);
     file->start(pods, accounts);
     CHECK(pods.times == 1);
@@ -153,7 +155,7 @@ TEST_CASE_FIXTURE(fixture, "the sinks get the file at the start, and again when 
 }
 
 TEST_CASE_FIXTURE(fixture, "a bad file leaves the last good one in force and is reported once") {
-    const auto file = open();
+    auto* const file = open();
     file->start(pods, accounts);
     dir.write("pods.json", "{");
     file->refresh();
@@ -170,7 +172,7 @@ TEST_CASE_FIXTURE(fixture, "a bad file leaves the last good one in force and is 
 }
 
 TEST_CASE_FIXTURE(fixture, "direct questions are answered from the file") {
-    const auto file = open();
+    auto* const file = open();
     CHECK(get(file->pods_by_address(asio::ip::make_address("127.0.0.3")))->at(0).name == "web-0");
     CHECK(get(file->pods_by_address(asio::ip::make_address("127.0.0.9")))->empty());
     CHECK_FALSE(get(file->pod_by_name("shop", "web-1"))->has_value());
@@ -179,7 +181,7 @@ TEST_CASE_FIXTURE(fixture, "direct questions are answered from the file") {
 }
 
 TEST_CASE_FIXTURE(fixture, "a token file is read anew for each call") {
-    const auto file = open();
+    auto* const file = open();
     auto token = obtain(*file, "sa-1", "sts.amazonaws.com");
     REQUIRE(token.has_error());
     CHECK(token.error().kind == sts::failure_kind::no_token);
@@ -194,7 +196,7 @@ TEST_CASE_FIXTURE(fixture, "a token file is read anew for each call") {
 }
 
 TEST_CASE_FIXTURE(fixture, "without a token file the newest token of a caller is used while it is valid") {
-    const auto file = open();
+    auto* const file = open();
     CHECK(obtain(*file, "shop/agent", "aud").error().kind == sts::failure_kind::no_token);
     metadata::verified_token claims;
     claims.namespace_name = "shop";

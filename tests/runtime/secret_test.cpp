@@ -14,13 +14,14 @@ using namespace credlet;
 
 namespace {
 
-// One block of memory that is looked at when it is given back.
+// One block of memory that is looked at when it is given back. AddressSanitizer has its own idea of new and
+// delete, so its build leaves this out.
 const void* watched = nullptr;
 std::size_t watched_size = 0;
 int released_wiped = 0;
 int released_unwiped = 0;
 
-void look_at(const void* p) noexcept {
+[[maybe_unused]] void look_at(const void* p) noexcept {
     if (p == nullptr || p != watched)
         return;
     const char* bytes = static_cast<const char*>(p);
@@ -30,6 +31,7 @@ void look_at(const void* p) noexcept {
 
 } // namespace
 
+#if !__has_feature(address_sanitizer)
 void* operator new(std::size_t n) {
     if (void* p = std::malloc(n == 0 ? 1 : n))
         return p;
@@ -43,6 +45,7 @@ void operator delete(void* p, std::size_t) noexcept {
     look_at(p);
     std::free(p);
 }
+#endif
 
 namespace {
 
@@ -57,6 +60,7 @@ static_assert(!std::is_convertible_v<secret_string, std::string>);
 
 } // namespace
 
+#if !__has_feature(address_sanitizer)
 TEST_CASE("T36: memory is wiped before it is given back") {
     auto secret = std::make_unique<secret_string>(
         std::string_view("AKIDSECRET0123456789012345678901234567890123456789"));
@@ -70,6 +74,7 @@ TEST_CASE("T36: memory is wiped before it is given back") {
     CHECK(released_unwiped == 0);
     watched = nullptr;
 }
+#endif
 
 TEST_CASE("T36: clearing wipes too") {
     secret_string secret("AKIDSECRET");
