@@ -189,8 +189,9 @@ void broker::pod_looked_up(const broker_work::pod_lookup& work, result<std::opti
     } else {
         directory_.abandon(work.ticket);
     }
+    // An attempt may have ended meanwhile, because the watch told of the pod, and another one begun.
     const auto waiting = tokens_.find(work.digest);
-    if (waiting == tokens_.end())
+    if (waiting == tokens_.end() || waiting->second.lookup != work.ticket)
         return;
     waiting->second.running = false;
     if (found) {
@@ -324,11 +325,12 @@ void broker::start(const token_digest& digest, boot_time now) {
     if (attempt.claims && !take_lookup(now))
         return schedule(attempt, digest, next_lookup());
     attempt.running = true;
-    if (attempt.claims)
-        work_.pods.push_back(
-            {digest, attempt.claims->namespace_name, attempt.claims->pod_name, directory_.begin_lookup()});
-    else
+    if (!attempt.claims) {
         work_.verifications.push_back({digest, attempt.token.copy(), directory_.accepted_audiences()});
+        return;
+    }
+    attempt.lookup = directory_.begin_lookup();
+    work_.pods.push_back({digest, attempt.claims->namespace_name, attempt.claims->pod_name, attempt.lookup});
 }
 
 void broker::start(const address_key& address, boot_time now) {

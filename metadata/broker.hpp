@@ -107,6 +107,7 @@ private:
     struct token_attempt : attempt {
         secret_string token;
         std::optional<verified_token> claims; // verified; its pod is looked for
+        directory::ticket lookup = 0;         // of its pod, under way
         bool pod_looked_up = false;
     };
 

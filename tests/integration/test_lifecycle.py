@@ -14,16 +14,6 @@ from daemon import BINARY, Credlet, genuine, served
 from simulator import wait_until
 
 
-def test_it_listens_within_200_ms(world):
-    def once():
-        started = time.monotonic()
-        daemon = Credlet(world, ready=False)
-        took = time.monotonic() - started
-        daemon.stop()
-        return took
-    assert min(once() for _ in range(3)) < 0.2
-
-
 def test_a_mistake_in_the_configuration_is_one_clear_line_and_no_start():
     for flags, named in ((["--listen", "nonsense"], "--listen"), (["--identity", "magic"], "--identity"),
                          (["--kube-api", "http://127.0.0.1:1"], "--kube-api"), (["--no-such-flag"], "no-such-flag")):

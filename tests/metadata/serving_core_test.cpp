@@ -413,6 +413,30 @@ TEST_CASE("T23: a token is worth nothing once its pod has ended or gone, verifie
     }
 }
 
+TEST_CASE(
+    "an answer about a token's pod that comes late does not disturb the next verification of the token") {
+    fixture node(fixture::with(identity_mode::token));
+    const auto headers = with_token("h.late.s");
+    const auto late = make_pod("late", "web", "10.0.0.7");
+    const auto first = node.send(get(ecs, headers), "10.0.0.7");
+    node.verify_as(late, "credlet", std::chrono::seconds(30));
+    REQUIRE(node.work.pods.size() == 1); // the pod is asked for, and the watch tells first
+    node.upstream.pods().pod_changed(late);
+    node.run();
+    CHECK(first->status() == 200);
+    node.time.advance(std::chrono::seconds(30));
+    const auto second = node.send(get(ecs, headers), "10.0.0.7");
+    while (!node.asks.empty())
+        node.take_ask();
+    node.turn();
+    REQUIRE(node.work.verifications.size() == 1);
+    node.upstream.asks().pod_looked_up(node.work.pods[0], std::optional(late), node.time.now(),
+                                       node.time.wall());
+    node.run();
+    node.reject_token(errc::untrusted);
+    CHECK(second->status() == 403);
+}
+
 TEST_CASE("T24: a stolen token is refused from an address that is another pod's") {
     fixture node;
     const auto headers = with_token("h.b.s");
