@@ -63,18 +63,58 @@ std::optional<std::size_t> decode(std::string_view text, std::span<std::uint8_t>
     return size;
 }
 
-std::uint8_t* put_expiry(std::uint8_t* out, boot_time expires) {
-    const auto value = static_cast<std::uint64_t>(expires.time_since_epoch().count());
-    for (unsigned i = 0; i < 8; ++i)
-        *out++ = static_cast<std::uint8_t>(value >> (56 - 8 * i));
-    return out;
+constexpr std::uint8_t flag_by_token = 1, flag_uuid = 2;
+constexpr std::size_t expiry_size = 5;
+
+// Whole seconds, rounded down: good for less time rather than more.
+void put_expiry(std::uint8_t* out, boot_time expires) {
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(expires.time_since_epoch()).count();
+    const auto value = static_cast<std::uint64_t>(seconds);
+    for (unsigned i = 0; i < expiry_size; ++i)
+        out[i] = static_cast<std::uint8_t>(value >> (8 * (expiry_size - 1 - i)));
 }
 
 boot_time get_expiry(const std::uint8_t* in) {
     std::uint64_t value = 0;
-    for (unsigned i = 0; i < 8; ++i)
+    for (unsigned i = 0; i < expiry_size; ++i)
         value = value << 8 | in[i];
-    return boot_time(std::chrono::nanoseconds(static_cast<std::int64_t>(value)));
+    return boot_time(std::chrono::seconds(static_cast<std::int64_t>(value)));
+}
+
+constexpr std::string_view hex = "0123456789abcdef";
+constexpr bool dash_at(std::size_t i) { return i == 8 || i == 13 || i == 18 || i == 23; }
+
+// The 16 bytes of a UUID in its canonical lower-case form, which is what Kubernetes gives to pods.
+std::optional<std::array<std::uint8_t, 16>> pack_uuid(std::string_view text) {
+    if (text.size() != 36)
+        return std::nullopt;
+    std::array<std::uint8_t, 16> bytes{};
+    std::size_t digits = 0;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (dash_at(i)) {
+            if (text[i] != '-')
+                return std::nullopt;
+            continue;
+        }
+        const auto value = hex.find(text[i]);
+        if (value == std::string_view::npos)
+            return std::nullopt;
+        auto& byte = bytes[digits++ / 2];
+        byte = static_cast<std::uint8_t>(static_cast<std::size_t>(byte) << 4U | value);
+    }
+    return bytes;
+}
+
+void unpack_uuid(const std::uint8_t* bytes, std::array<char, 36>& text) {
+    std::size_t digits = 0;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (dash_at(i)) {
+            text[i] = '-';
+            continue;
+        }
+        const auto byte = bytes[digits / 2];
+        text[i] = hex[(digits++ % 2 == 0 ? byte >> 4U : byte & 15U) & 15U];
+    }
 }
 
 } // namespace
@@ -102,13 +142,20 @@ imds_sessions::mac imds_sessions::sign(std::span<const std::uint8_t> bytes) {
 
 std::string imds_sessions::issue(std::string_view pod_uid, bool by_token, std::chrono::seconds ttl,
                                  boot_time now) {
-    pod_uid = pod_uid.substr(0, max_uid); // Kubernetes' own are 36 long; a longer one then matches no pod
-    auto* at = put_expiry(buffer_.data(), now + ttl);
-    *at++ = by_token ? 1 : 0;
-    std::memcpy(at, pod_uid.data(), pod_uid.size());
-    const auto signed_size = head_size + pod_uid.size();
+    const auto uuid = pack_uuid(pod_uid);
+    buffer_[0] = static_cast<std::uint8_t>((by_token ? flag_by_token : 0) | (uuid ? flag_uuid : 0));
+    put_expiry(buffer_.data() + 1, now + ttl);
+    std::size_t signed_size = head_size;
+    if (uuid) {
+        std::memcpy(buffer_.data() + head_size, uuid->data(), uuid_size);
+        signed_size += uuid_size;
+    } else {
+        pod_uid = pod_uid.substr(0, max_uid); // a longer one then matches no pod
+        std::memcpy(buffer_.data() + head_size, pod_uid.data(), pod_uid.size());
+        signed_size += pod_uid.size();
+    }
     const auto signature = sign(std::span(buffer_).first(signed_size));
-    std::memcpy(buffer_.data() + signed_size, signature.data(), signature.size());
+    std::memcpy(buffer_.data() + signed_size, signature.data(), mac_size);
     return encode(std::span(buffer_).first(signed_size + mac_size));
 }
 
@@ -119,10 +166,15 @@ std::optional<imds_sessions::session> imds_sessions::check(std::string_view toke
     const auto signed_size = *size - mac_size;
     const auto signature = sign(std::span(buffer_).first(signed_size));
     if (CRYPTO_memcmp(signature.data(), buffer_.data() + signed_size, mac_size) != 0 ||
-        now >= get_expiry(buffer_.data()))
+        now >= get_expiry(buffer_.data() + 1))
         return std::nullopt;
-    return session{{reinterpret_cast<const char*>(buffer_.data()) + head_size, signed_size - head_size},
-                   buffer_[8] == 1};
+    // From here on it is known to be one of ours, so its form is too.
+    const bool by_token = (buffer_[0] & flag_by_token) != 0;
+    if ((buffer_[0] & flag_uuid) == 0)
+        return session{{reinterpret_cast<const char*>(buffer_.data()) + head_size, signed_size - head_size},
+                       by_token};
+    unpack_uuid(buffer_.data() + head_size, uuid_);
+    return session{{uuid_.data(), uuid_.size()}, by_token};
 }
 
 } // namespace credlet::metadata

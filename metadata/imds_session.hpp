@@ -3,6 +3,9 @@
 // key is random per process. Nobody can evict another's session by asking for many, and a token of one pod is
 // of no use to another. After a restart clients get 401 and ask for a new one, as they do of the real
 // service.
+//
+// A token is short: the AWS C SDK, and what is built on it, has room for 64 characters (the real service's
+// are 56). With a uid of the usual form it has 51.
 
 #include "runtime/clock.hpp"
 
@@ -38,9 +41,10 @@ public:
 
 private:
     static constexpr std::size_t max_uid = 64;
-    static constexpr std::size_t head_size = 9; // expiry, flags
-    static constexpr std::size_t mac_size = 32;
-    using mac = std::array<std::uint8_t, mac_size>;
+    static constexpr std::size_t head_size = 6; // flags, expiry in seconds
+    static constexpr std::size_t uuid_size = 16;
+    static constexpr std::size_t mac_size = 16; // of 32: RFC 2104 section 5 allows half
+    using mac = std::array<std::uint8_t, 32>;
     mac sign(std::span<const std::uint8_t> bytes);
 
     struct closer {
@@ -48,6 +52,7 @@ private:
     };
     std::unique_ptr<EVP_MAC_CTX, closer> context_;
     std::array<std::uint8_t, head_size + max_uid + mac_size> buffer_{};
+    std::array<char, 36> uuid_{}; // what session::pod_uid points into when the token has a UUID
 };
 
 } // namespace credlet::metadata

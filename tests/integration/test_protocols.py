@@ -4,7 +4,6 @@ import json
 import re
 import time
 
-import pytest
 from daemon import genuine, served
 from simulator import wait_until
 

@@ -13,7 +13,7 @@ using namespace std::string_literals;
 
 namespace {
 
-constexpr std::size_t max_head = 24 * 1024;
+constexpr std::size_t max_head = std::size_t{24} * 1024;
 
 struct parsed {
     std::unique_ptr<const std::string> bytes; // what the views of head point into

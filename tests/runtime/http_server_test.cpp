@@ -190,7 +190,7 @@ TEST_CASE("T16: a refused request is answered, the connection closes, and what f
 TEST_CASE("T26: a head of 24 KiB is served, one of a byte more is answered 431") {
     http_server_fixture f;
     const std::size_t limit = http_server_limits().max_head;
-    REQUIRE(limit == 24 * 1024);
+    REQUIRE(limit == std::size_t{24} * 1024);
     const auto of_size = [](std::size_t size) {
         return get_request(
             "/now/x", "X-A: " + std::string(size - get_request("/now/x", "X-A: \r\n").size(), 'a') + "\r\n");

@@ -31,7 +31,7 @@ int released_unwiped = 0;
 
 } // namespace
 
-#if !__has_feature(address_sanitizer)
+#if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
 void* operator new(std::size_t n) {
     if (void* p = std::malloc(n == 0 ? 1 : n))
         return p;
@@ -60,7 +60,7 @@ static_assert(!std::is_convertible_v<secret_string, std::string>);
 
 } // namespace
 
-#if !__has_feature(address_sanitizer)
+#if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
 TEST_CASE("T36: memory is wiped before it is given back") {
     auto secret = std::make_unique<secret_string>(
         std::string_view("AKIDSECRET0123456789012345678901234567890123456789"));
