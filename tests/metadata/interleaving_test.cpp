@@ -404,15 +404,20 @@ private:
     }
 
     // ---- tokens
-    std::string mint_for(const std::string& uid) {
+    std::string mint_for(const std::string& uid, bool sound = false) {
         const auto& p = truth_pods[uid];
-        token_facts t{
-            uid, p.name, p.service_account, truth_accounts[p.service_account].uid, "sts.amazonaws.com", {}};
-        t.audience = chance(3) ? "credlet" : (chance(3) ? "aud-" + std::to_string(pick(2)) : t.audience);
-        t.expires = node.time.wall() + std::chrono::seconds(chance(5) ? 20 : 3600);
-        t.genuine = !chance(8);
+        token_facts t{uid, p.name, p.service_account, truth_accounts[p.service_account].uid, "credlet", {}};
+        t.expires = node.time.wall() + std::chrono::hours(1);
+        if (!sound) {
+            if (!chance(3))
+                t.audience = chance(3) ? "aud-" + std::to_string(pick(2)) : "sts.amazonaws.com";
+            if (chance(5))
+                t.expires = node.time.wall() + std::chrono::seconds(20);
+            t.genuine = !chance(8);
+        }
         const auto text = "h." + std::to_string(++last_token) + ".s";
         tokens[text] = t;
+        every_token[text] = t;
         return text;
     }
     void mint_token() {
@@ -519,7 +524,6 @@ private:
     }
 
     void check(const metadata_node::request& r) {
-        every_token.insert(tokens.begin(), tokens.end());
         if (r.status() != 200) {
             ++refused;
             conflicts += r.last.reason == "address_conflict" ? 1 : 0;
@@ -596,11 +600,7 @@ private:
                 return;
         std::string headers;
         if (mode == metadata::identity_mode::token || mode == metadata::identity_mode::both) {
-            const auto token = mint_for(p.uid);
-            tokens[token].genuine = true;
-            tokens[token].audience = "credlet";
-            tokens[token].expires = node.time.wall() + std::chrono::hours(1);
-            headers = with_token(token);
+            headers = with_token(mint_for(p.uid, true));
         }
         const auto r = node.send(get("/v1/credentials", headers), p.addresses[0].to_string());
         for (int i = 0; i < 60 && r->state != metadata_node::request_state::answered; ++i) {
@@ -631,7 +631,7 @@ private:
     std::deque<std::pair<service_account, bool>> account_events;
     std::deque<knowledge> published; // one for each delivery under way
     knowledge serving_knows;
-    std::map<std::string, token_facts> tokens, every_token;
+    std::map<std::string, token_facts> tokens, every_token; // in use; ever minted
     std::map<std::size_t, std::pair<std::shared_ptr<const sts::credential_spec>, boot_time>> issued;
     std::vector<std::function<void()>> reads;
     int last_pod = 0, last_token = 0;
