@@ -136,11 +136,11 @@ std::vector<std::uint8_t> to_der(std::span<const std::uint8_t> signature, std::s
     const ecdsa_signature both(ECDSA_SIG_new());
     auto r = to_bignum(signature.first(size));
     auto s = to_bignum(signature.last(size));
-    if (!both || !r || !s || BN_is_zero(r.get()) || BN_is_zero(s.get()) ||
-        ECDSA_SIG_set0(both.get(), r.get(), s.get()) != 1)
+    if (!both || !r || !s || BN_is_zero(r.get()) || BN_is_zero(s.get()))
         return {};
-    (void)r.release(); // owned by `both` now
-    (void)s.release();
+    // Takes both numbers over; it fails only where one is missing.
+    if (ECDSA_SIG_set0(both.get(), r.release(), s.release()) != 1)
+        return {};
     const int length = i2d_ECDSA_SIG(both.get(), nullptr);
     if (length <= 0)
         return {};
