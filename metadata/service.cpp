@@ -6,6 +6,7 @@
 #include "metadata/explain.hpp"
 #include "metadata/serving_handler.hpp"
 #include "metadata/upstream_core.hpp"
+#include "runtime/waiters.hpp"
 
 #include <boost/asio/post.hpp>
 
@@ -14,7 +15,6 @@ namespace credlet::metadata {
 namespace {
 
 constexpr std::chrono::milliseconds explain_patience{5000};
-constexpr std::chrono::milliseconds explain_poll{50};
 
 // The credential service as the core sees it, once it is connected.
 class connected_credentials final : public credential_source {
@@ -58,6 +58,7 @@ public:
         credentials_.connect(credentials);
         credentials.on_change = [this](const std::vector<sts::credential_key>& keys) {
             core_.credentials_changed(keys);
+            credentials_changed_.wake_all();
             wake();
         };
     }
@@ -97,18 +98,16 @@ public:
         const auto key = spec->key();
         // What is not there is tried for, as for a request of the pod.
         auto& credentials = credentials_.service();
-        const auto patience_ends = time_.now() + explain_patience;
-        if (!credentials.lookup(key).usable) {
-            const auto asked = time_.wall();
+        const auto settled = [&] {
+            const auto now = credentials.lookup(key);
+            return now.usable || now.problem_is_definitive;
+        };
+        if (!settled()) {
             credentials.demand(key, explain_patience);
-            while (time_.now() < patience_ends) {
-                const auto now = credentials.lookup(key);
-                const auto last = credentials.history(key);
-                if (now.usable || (now.problem_is_definitive && last && last->when >= asked))
+            const auto limit = step_limit::after(explain_patience);
+            while (!settled())
+                if (!co_await credentials_changed_.wait(limit))
                     break;
-                if (!co_await sleep_for(explain_poll))
-                    co_return completed(std::move(steps));
-            }
         }
         auto more = explain_credentials(*spec, credentials.lookup(key), credentials.history(key),
                                         cluster_->issuer(), time_.wall());
@@ -213,6 +212,7 @@ private:
     upstream_core core_;
     cluster* cluster_ = nullptr;
     presented_tokens* presented_ = nullptr;
+    waiters credentials_changed_; // explanations that wait for an outcome
     bool flush_posted_ = false;
     asio::steady_timer timer_;
     std::optional<boot_time> timer_set_for_;

@@ -364,6 +364,10 @@ TEST_CASE("explain says what the role's trust policy must name when STS denies")
                              "https://issuer.example", "arn:aws:iam::123456789012:role/web-role"})
         CHECK(steps[5].advice.find(part) != std::string::npos);
     CHECK_FALSE(steps[6].reached);
+    // While the denial is remembered, it is the answer: nobody waits, and STS is not asked again.
+    const auto calls = node.sts.calls.load();
+    CHECK(node.explain("pod-a")[5].detail == steps[5].detail);
+    CHECK(node.sts.calls.load() == calls);
 }
 
 TEST_CASE("explain names the first step that fails, and what to do about it") {
