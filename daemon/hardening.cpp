@@ -34,7 +34,7 @@ result<void> harden_process() {
         ::setrlimit(RLIMIT_NOFILE, &files); // the soft limit serves if it cannot be raised
     }
     // glibc's default of 8 arenas per core costs memory that two threads do not need.
-    ::mallopt(M_ARENA_MAX, 2);
+    ::mallopt(M_ARENA_MAX, 2); // NOLINT(concurrency-mt-unsafe): no other thread runs yet
     return {};
 }
 

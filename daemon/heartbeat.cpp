@@ -8,8 +8,8 @@ namespace credlet::app {
 
 // Touched on the asker's loop alone; the messages carry weak pointers.
 struct heartbeat::pulse {
-    explicit pulse(asio::any_io_executor executor)
-        : arrived(std::move(executor), asio::steady_timer::time_point::max()) {}
+    explicit pulse(const asio::any_io_executor& executor)
+        : arrived(executor, asio::steady_timer::time_point::max()) {}
 
     bool under_way = false;
     std::optional<boot_time> last;
@@ -27,8 +27,8 @@ awaitable<result<void>> cancelled(asio::steady_timer& timer) {
 
 } // namespace
 
-heartbeat::heartbeat(asio::any_io_executor asker, asio::io_context& watched, const clock& time)
-    : pulse_(std::make_shared<pulse>(std::move(asker))),
+heartbeat::heartbeat(const asio::any_io_executor& asker, asio::io_context& watched, const clock& time)
+    : pulse_(std::make_shared<pulse>(asker)),
       watched_(watched),
       time_(time) {}
 

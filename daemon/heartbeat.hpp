@@ -16,7 +16,7 @@ namespace credlet::app {
 class heartbeat {
 public:
     // watched: the loop in question, of another thread or of the same.
-    heartbeat(asio::any_io_executor asker, asio::io_context& watched, const clock& time);
+    heartbeat(const asio::any_io_executor& asker, asio::io_context& watched, const clock& time);
     ~heartbeat();
 
     // True once the watched loop has run a message sent now, or did so within the last second. False when it

@@ -10,7 +10,7 @@
 
 // Exit codes: 0 done; 1 the daemon failed, or an explained step did; 2 wrong usage, or no daemon to ask.
 int main(int argc, char** argv) {
-    using namespace credlet;
+    namespace app = credlet::app;
     try {
         const std::vector<std::string> arguments(argv + 1, argv + argc);
         const auto line = app::parse_command_line(arguments, app::process_surroundings());

@@ -46,7 +46,7 @@ std::string plain(std::chrono::milliseconds d) {
 } // namespace
 
 result<asio::ip::tcp::endpoint> parse_endpoint(std::string_view text) {
-    const error wrong =
+    error wrong =
         fail(errc::malformed,
              "must be ADDRESS:PORT, like 127.0.0.1:8080 or [::1]:8080, with a port from 0 to 65535");
     const auto colon = text.rfind(':');
@@ -155,8 +155,8 @@ result<std::size_t> parse_count(std::string_view text, std::size_t least, std::s
 
 result<std::chrono::milliseconds> parse_duration(std::string_view text, std::chrono::milliseconds least,
                                                  std::chrono::milliseconds most) {
-    const error wrong = fail(errc::malformed, "must be a duration from " + plain(least) + " to " +
-                                                  plain(most) + ", like 500ms, 5s, 2m or 1h");
+    error wrong = fail(errc::malformed, "must be a duration from " + plain(least) + " to " + plain(most) +
+                                            ", like 500ms, 5s, 2m or 1h");
     struct unit {
         std::string_view name;
         double milliseconds;

@@ -22,7 +22,8 @@ template <class T, class Member>
 setting one(std::string name, std::string values, std::string help, Member options::* member, reader<T> read,
             std::vector<std::string> foreign = {}) {
     setting s{std::move(name), std::move(values), std::move(help), false, false, std::move(foreign), {}};
-    s.apply = [member, read](options& o, std::span<const std::string> given) -> result<void> {
+    s.apply = [member, read = std::move(read)](options& o,
+                                               std::span<const std::string> given) -> result<void> {
         auto value = read(given.front());
         if (!value)
             return value.error();
@@ -37,7 +38,8 @@ template <class T>
 setting many(std::string name, std::string values, std::string help, std::vector<T> options::* member,
              reader<T> read) {
     setting s{std::move(name), std::move(values), std::move(help), true, false, {}, {}};
-    s.apply = [member, read](options& o, std::span<const std::string> given) -> result<void> {
+    s.apply = [member, read = std::move(read)](options& o,
+                                               std::span<const std::string> given) -> result<void> {
         std::vector<T> all;
         for (const auto& text : given) {
             auto value = read(text);

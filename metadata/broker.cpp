@@ -118,7 +118,7 @@ void broker::settle(const token_digest& digest, boot_time now, wall_time wall) {
     const auto found = tokens_.find(digest);
     auto& attempt = found->second;
     const auto& claims = *attempt.claims;
-    const auto finish = [&](answer a) {
+    const auto finish = [&](const answer& a) {
         const auto asks = std::move(attempt.asks);
         tokens_.erase(found);
         end_all(asks, a);
@@ -157,7 +157,7 @@ void broker::settle(const token_digest& digest, boot_time now, wall_time wall) {
     const std::string& sts_audience = known->grants ? known->grants->audience : settings_.audience;
     if (std::find(claims.audiences.begin(), claims.audiences.end(), sts_audience) != claims.audiences.end())
         work_.presentations.push_back({claims, std::move(attempt.token)});
-    finish(std::move(a));
+    finish(a);
 }
 
 void broker::address_looked_up(const broker_work::address_lookup& work, result<std::vector<pod>> found,
@@ -298,7 +298,7 @@ refusal broker::overdue(const waiting_ask& w) const {
 
 void broker::schedule(attempt& what, start_key key, boot_time when) {
     what.scheduled = true;
-    starts_.emplace(when, key);
+    starts_.emplace(when, std::move(key));
 }
 
 template <class Attempts>

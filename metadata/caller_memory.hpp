@@ -41,7 +41,7 @@ private:
     static void put(Map& map, const Key& key, entry e);
     template <class Map, class Key>
     static std::optional<refusal> get(const Map& map, const Key& key, boot_time now);
-    void forget(const token_digest& digest);
+    void forget(const token_digest& gone);
 
     std::size_t max_tokens_;
     boost::unordered_flat_map<token_digest, remembered_token, token_digest_hash> tokens_;

@@ -41,7 +41,7 @@ struct service_account_claims {
     verified_token token; // `verified` only once expectations and signature hold
     std::optional<wall_time> not_before, issued_at;
 };
-result<service_account_claims> read_claims(const json_document& claims);
+result<service_account_claims> read_claims(const json_document& document);
 
 struct claim_expectations {
     std::string issuer;
