@@ -46,6 +46,14 @@ call_reason credential_entry::reason(boot_time now) const {
     return issued_before_ ? call_reason::renewal : call_reason::prefetch;
 }
 
+call_reason credential_entry::standing(boot_time now, const store_settings& s) const {
+    return current_ && now >= urgent_from(s) ? call_reason::demand : reason(now);
+}
+
+boot_time credential_entry::urgent_from(const store_settings& s) const {
+    return current_->fetched + share_of(current_->expires - current_->fetched, s.urgent_at);
+}
+
 void credential_entry::succeed(credentials issued, boot_time now, const store_settings& s,
                                random_source& random) {
     if (issued.expires - now <= s.serve_until_before_expiry) {
@@ -145,11 +153,12 @@ void credential_entry::elapse(boot_time now, const store_settings& s) {
         definitive_until_.reset();
 }
 
-std::optional<boot_time> credential_entry::next_change(const store_settings& s) const {
+std::optional<boot_time> credential_entry::next_change(boot_time now, const store_settings& s) const {
     std::optional<boot_time> at = definitive_until_;
     if (current_) {
         const auto line = current_->expires - s.serve_until_before_expiry;
-        at = at ? std::min(*at, line) : line;
+        const auto next = now < urgent_from(s) ? std::min(urgent_from(s), line) : line;
+        at = at ? std::min(*at, next) : next;
     }
     return at;
 }

@@ -25,12 +25,16 @@ public:
 
     // Lets go of credentials in their last minute and forgets what is remembered only so long.
     void elapse(boot_time now, const store_settings& s);
-    // When elapse() next has something to do.
-    [[nodiscard]] std::optional<boot_time> next_change(const store_settings& s) const;
+    // When elapse() next has something to do, or standing() changes by itself.
+    [[nodiscard]] std::optional<boot_time> next_change(boot_time now, const store_settings& s) const;
 
     // When the next call is wanted; always some time, as long as somebody is entitled.
     [[nodiscard]] boot_time attempt_at() const { return attempt_at_; }
+    // What the next call is for.
     [[nodiscard]] call_reason reason(boot_time now) const;
+    // With whom it waits for its turn: as the reason has it, but a renewal that is urgent stands with the
+    // callers.
+    [[nodiscard]] call_reason standing(boot_time now, const store_settings& s) const;
     [[nodiscard]] bool wants_fresh_token() const { return token_rejections_ > 0; }
     [[nodiscard]] const std::shared_ptr<const credential_spec>& spec() const { return spec_; }
 
@@ -39,6 +43,7 @@ public:
 
 private:
     [[nodiscard]] bool usable(boot_time now, const store_settings& s) const;
+    [[nodiscard]] boot_time urgent_from(const store_settings& s) const; // only where there is current_
     void fail_definitively(bool denied, boot_time now, const store_settings& s, random_source& random);
     void back_off(std::optional<std::chrono::milliseconds> retry_after, boot_time now,
                   const store_settings& s, random_source& random);

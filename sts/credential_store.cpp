@@ -52,7 +52,7 @@ struct credential_store::impl {
     std::map<credential_key, held> entries;
     std::map<std::uint64_t, flight> flights; // also of keys dropped meanwhile
     std::set<place> agenda;                  // by the next time something changes by itself
-    std::array<std::set<place>, 3> waiting;  // for their turn, by call_reason, longest first
+    std::array<std::set<place>, 3> waiting;  // for their turn, by standing, longest first
     std::set<credential_key> changed;
     std::uint64_t last_order = 0, last_call = 0;
 
@@ -71,11 +71,11 @@ struct credential_store::impl {
         auto& h = n.second;
         const bool was_waiting = h.queued_as.has_value();
         remove_from_schedule(n);
-        auto wake = h.entry.next_change(settings);
+        auto wake = h.entry.next_change(now, settings);
         if (h.call == 0) {
             const auto attempt = h.entry.attempt_at();
             if (attempt <= now) {
-                h.queued_as = h.entry.reason(now);
+                h.queued_as = h.entry.standing(now, settings);
                 h.queued_since = attempt;
                 waiting[static_cast<std::size_t>(*h.queued_as)].insert({attempt, h.order, &n});
                 if (!was_waiting)
@@ -95,7 +95,7 @@ struct credential_store::impl {
         for (std::size_t c = 0; c < waiting.size(); ++c) {
             while (!waiting[c].empty()) {
                 node& n = *waiting[c].begin()->who;
-                if (n.second.entry.reason(now) == static_cast<call_reason>(c))
+                if (n.second.entry.standing(now, settings) == static_cast<call_reason>(c))
                     return &n;
                 reschedule(n, now);
             }

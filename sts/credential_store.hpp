@@ -5,13 +5,14 @@
 // - One call per key at a time, whoever asks and however often; it belongs to no caller.
 // - Refresh ahead at 50 % +- 10 % of life. Served until 60 s before expiry, whatever is down.
 // - A sustained rate with a burst, a bound on calls in flight; halved on throttling, recovered gradually;
-// retries with
-//   full jitter; waiting callers before renewals before prefetch.
+//   retries with full jitter.
+// - Waiting callers before renewals before prefetch, in each class the longest due first. A renewal that is
+//   running out of time stands with the callers: those of roles that STS refuses come back for ever, and must
+//   not take from healthy pods what they have.
 // - Definitive denials are remembered for 5 s; warm credentials survive until a second denial at least 10 s
-// later.
+//   later.
 // - Dropped, wiped and never renewed again when nobody on this node is entitled to them any more; what a call
-// still
-//   brings for them is thrown away.
+//   still brings for them is thrown away.
 
 #include "runtime/random.hpp"
 #include "sts/credentials.hpp"
@@ -26,6 +27,7 @@ enum class call_reason { demand, renewal, prefetch }; // highest priority first
 
 struct store_settings {
     double refresh_at = 0.5, refresh_jitter = 0.1; // of life
+    double urgent_at = 0.7; // of life: 18 minutes before an hour is over, when SDKs would soon ask for more
     std::chrono::milliseconds serve_until_before_expiry{60000};
     double calls_per_second = 20;
     double burst = 200;

@@ -123,6 +123,56 @@ TEST_CASE("F2: the rate is back to normal within 30 s after STS has stopped thro
     CHECK(w.store.count(w.now()).fresh == 200);
 }
 
+namespace {
+
+// Roles that STS refuses are asked for without end, more often than the rate allows, while others are warm.
+// Counts the seconds in which somebody who was warm had nothing to be served.
+unsigned seconds_without_credentials(int refused, int warm, std::optional<limited_sts> limit,
+                                     std::uint64_t seed) {
+    store_simulation w(seed);
+    const auto specs = many(refused + warm);
+    const std::vector<credential_spec> refused_specs(specs.begin(), specs.begin() + refused);
+    const std::vector<credential_spec> warm_specs(specs.begin() + refused, specs.end());
+    std::set<credential_key> refused_keys;
+    for (const auto& s : refused_specs)
+        refused_keys.insert(s.key());
+    for (const auto& s : warm_specs)
+        w.retain(s);
+    w.run_for(1min);
+    w.answer = [&](const call& c) -> outcome<credentials> {
+        if (limit && !limit->admits(w.now()))
+            return failing(kind::throttled, "Throttling");
+        if (refused_keys.contains(c.key))
+            return failing(kind::denied, "AccessDenied");
+        return issued_for(*c.spec, w.time);
+    };
+    for (const auto& s : refused_specs)
+        w.retain(s);
+    unsigned without = 0;
+    const auto end = w.now() + 2h;
+    std::function<void()> ask = [&] {
+        for (const auto& s : refused_specs)
+            w.demand(s, 5s);
+        for (const auto& s : warm_specs)
+            without += w.lookup(s).usable ? 0 : 1;
+        w.at(w.now() + 1s, ask);
+    };
+    ask();
+    w.run_until(end);
+    return without;
+}
+
+} // namespace
+
+TEST_CASE("F14: callers of roles that STS refuses let nothing lapse that is warm, however many they are") {
+    CHECK(seconds_without_credentials(150, 50, std::nullopt, 1) == 0);
+}
+
+TEST_CASE("F2, F14: nor do a few where STS admits a call in two seconds") {
+    for (std::uint64_t seed = 1; seed <= 5; ++seed)
+        CHECK(seconds_without_credentials(6, 5, limited_sts{0.5, 1}, seed) == 0);
+}
+
 TEST_CASE("F35: 200 keys asked for by 1000 pods within a second: 200 calls, the last answer within 1.5 s") {
     for (const bool prefetched : {false, true}) {
         store_simulation w(11);
