@@ -3,6 +3,7 @@
 #include "sts/backoff.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace credlet::sts {
 
@@ -65,7 +66,7 @@ void credential_entry::succeed(credentials issued, boot_time now, const store_se
     }
     problem_.reset();
     failures_ = 0;
-    token_rejections_ = 0;
+    token_rejection_.reset();
     first_denial_.reset();
     definitive_until_.reset();
     demand_until_ = {};
@@ -89,20 +90,26 @@ void credential_entry::succeed(credentials issued, boot_time now, const store_se
 
 void credential_entry::fail(failure f, boot_time now, const store_settings& s, random_source& random) {
     ++failures_;
+    if (f.kind == failure_kind::no_token && token_rejection_) {
+        // There is no other token, so what STS said of the one there is stands. That one is tried again then:
+        // the cure may be at the identity provider's end.
+        problem_ = std::exchange(token_rejection_, std::nullopt);
+        return fail_definitively(false, now, s, random);
+    }
     problem_ = std::move(f);
     switch (problem_->kind) {
     case failure_kind::token_rejected:
-        if (++token_rejections_ > 1)
+        if (std::exchange(token_rejection_, problem_))
             return fail_definitively(false, now, s, random);
         // Perhaps the token was just too old: at once, with a new one.
         attempt_at_ = demand_not_before_ = now;
         return;
     case failure_kind::denied:
-        token_rejections_ = 0;
+        token_rejection_.reset();
         return fail_definitively(true, now, s, random);
     case failure_kind::misconfigured:
     case failure_kind::unusable:
-        token_rejections_ = 0;
+        token_rejection_.reset();
         return fail_definitively(false, now, s, random);
     case failure_kind::no_token:
         if (problem_->definitive)

@@ -35,7 +35,7 @@ public:
     // With whom it waits for its turn: as the reason has it, but a renewal that is urgent stands with the
     // callers.
     [[nodiscard]] call_reason standing(boot_time now, const store_settings& s) const;
-    [[nodiscard]] bool wants_fresh_token() const { return token_rejections_ > 0; }
+    [[nodiscard]] bool wants_fresh_token() const { return token_rejection_.has_value(); }
     [[nodiscard]] const std::shared_ptr<const credential_spec>& spec() const { return spec_; }
 
     [[nodiscard]] entry_state state(boot_time now, bool in_flight, const store_settings& s) const;
@@ -55,7 +55,7 @@ private:
     // Since the last success.
     std::optional<failure> problem_;
     unsigned failures_ = 0;
-    unsigned token_rejections_ = 0; // in a row
+    std::optional<failure> token_rejection_; // STS's last: only another token will do
     std::optional<boot_time> first_denial_;
     std::optional<boot_time> definitive_until_;
 

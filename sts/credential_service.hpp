@@ -23,7 +23,8 @@ class web_identity_tokens {
 public:
     virtual ~web_identity_tokens() = default;
     // A token for the spec's service account and audience, with life enough for one call. fresh: not one that
-    // was handed out before. The failure is of kind no_token (or cancelled).
+    // was handed out before, because STS has rejected it; not fresh: that one may come again, for STS may
+    // think otherwise by now. The failure is of kind no_token (or cancelled).
     virtual awaitable<outcome<web_identity_token>> obtain(std::shared_ptr<const credential_spec> spec,
                                                           bool fresh) = 0;
 };

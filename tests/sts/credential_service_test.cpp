@@ -272,6 +272,25 @@ TEST_CASE("F12: after a rejected token the next call gets a fresh one") {
     CHECK(f.sts.requests.at(1).credential == "token-2");
 }
 
+TEST_CASE("F12: a source with one token alone has it tried again once the rejection is forgotten") {
+    fixture f;
+    f.tokens.script = [](const auto& r) -> std::optional<outcome<web_identity_token>> {
+        if (r.fresh)
+            return failing(kind::no_token, "NoToken");
+        return scripted_tokens::token("the-only-one");
+    };
+    f.fail_all(failing(kind::token_rejected, "InvalidIdentityToken"));
+    f.service.retain(web, 0s);
+    f.until([&] { return f.service.lookup(web.key()).problem_is_definitive; });
+    CHECK(f.service.lookup(web.key()).problem->code == "InvalidIdentityToken");
+    CHECK(f.tokens.requests.size() == 2);
+    f.answer_all();
+    f.advance(5s);
+    f.service.demand(web.key(), 5s);
+    f.until([&] { return f.service.lookup(web.key()).usable != nullptr; });
+    CHECK(f.sts.requests.back().credential == "the-only-one");
+}
+
 TEST_CASE("F31: STS is not called without a token") {
     fixture f;
     f.tokens.script = [](const auto&) { return failing(kind::no_token, "NoToken"); };

@@ -317,6 +317,54 @@ TEST_CASE("F12: a fresh token that STS takes ends the matter") {
     CHECK_FALSE(w.calls[2].what.fresh_token);
 }
 
+TEST_CASE(
+    "F12: where there is no other token, STS's rejection stands, and the same token is tried 5 s later") {
+    store_simulation w;
+    const auto web = spec_for("web");
+    bool healthy = false;
+    w.answer = [&](const call& c) -> outcome<credentials> {
+        if (c.fresh_token) // as sources answer whose pods have one token until the kubelet rotates it
+            return failing(kind::no_token, "NoToken");
+        if (!healthy)
+            return failing(kind::token_rejected, "InvalidIdentityToken");
+        return issued_for(*c.spec, w.time);
+    };
+    w.retain(web);
+    for (int i = 0; i < 600; ++i) {
+        w.demand(web, 5s);
+        w.run_for(100ms);
+        if (i > 2)
+            CHECK(w.lookup(web).problem->code == "InvalidIdentityToken");
+    }
+    CHECK(w.lookup(web).problem_is_definitive);
+    CHECK(w.calls.size() >= 20); // one with the token there is and one in vain for another, every 5 s
+    CHECK(w.calls.size() <= 26);
+    for (std::size_t i = 0; i < w.calls.size(); ++i)
+        CHECK(w.calls[i].what.fresh_token == (i % 2 == 1));
+    healthy = true; // the identity provider has been registered
+    const auto mended = w.now();
+    w.run_until(mended + 10s, [&] {
+        w.demand(web, 5s);
+        return w.lookup(web).usable != nullptr;
+    });
+    CHECK(w.now() - mended <= 5s + w.latency);
+}
+
+TEST_CASE("F12: a rejection that stands for want of another token takes nothing warm away") {
+    store_simulation w;
+    const auto web = spec_for("web");
+    w.retain(web);
+    w.run_for(1s);
+    w.answer = [](const call& c) {
+        return c.fresh_token ? failing(kind::no_token, "NoToken")
+                             : failing(kind::token_rejected, "ExpiredTokenException");
+    };
+    const auto line = w.lookup(web).usable->expires - 60s;
+    w.run_until(line - 1ns);
+    CHECK(w.lookup(web).usable);
+    CHECK(w.lookup(web).problem->code == "ExpiredTokenException");
+}
+
 TEST_CASE("F15: a region that is not enabled is not hammered, and keeps its own name") {
     failing_store w(failing(kind::unusable, "RegionDisabledException"));
     const auto web = spec_for("web");
