@@ -63,11 +63,11 @@ void call_governor::refill(boot_time now) {
         cut_.reset();
 }
 
-bool call_governor::try_start(boot_time now) {
+bool call_governor::try_start(boot_time now, unsigned calls) {
     refill(now);
     if (in_flight_ >= settings_.max_in_flight || tokens_ < 1)
         return false;
-    tokens_ -= 1;
+    tokens_ -= calls;
     ++in_flight_;
     return true;
 }
@@ -84,6 +84,11 @@ std::optional<boot_time> call_governor::next_start(boot_time now) const {
     return rate < settings_.calls_per_second ? std::min(full, now + look_again) : full;
 }
 
+void call_governor::charge(int calls, boot_time now) {
+    refill(now);
+    tokens_ = std::min(tokens_ - calls, settings_.burst);
+}
+
 void call_governor::finished(boot_time started, bool throttled, boot_time now) {
     --in_flight_;
     if (!throttled || (cut_ && started <= cut_->at))
@@ -91,7 +96,7 @@ void call_governor::finished(boot_time started, bool throttled, boot_time now) {
     refill(now);
     const double rate = allowed_rate(now);
     cut_ = cut{now, rate, std::max(rate / 2, settings_.min_calls_per_second)};
-    tokens_ = 0;
+    tokens_ = std::min(tokens_, 0.0);
 }
 
 } // namespace credlet::sts

@@ -22,13 +22,18 @@ class call_governor {
 public:
     explicit call_governor(governor_settings settings);
 
-    // Takes leave for one call; false: not now. Each true is followed by one finished().
-    [[nodiscard]] bool try_start(boot_time now);
+    // Takes leave for an attempt that makes so many calls; false: not now. Leave for one is enough to start,
+    // the others are owed, since a rate that is cut saves up no more than one. Each true is followed by one
+    // finished().
+    [[nodiscard]] bool try_start(boot_time now, unsigned calls);
     // When try_start could succeed if nothing else happens, or when to look again. None: every slot is taken,
     // only a finished() helps.
     [[nodiscard]] std::optional<boot_time> next_start(boot_time now) const;
 
-    // A call that started then has ended. Where it was throttled, the rate is halved and saved-up burst
+    // So many calls were made that no leave was taken for; below zero: so many were not made after all.
+    void charge(int calls, boot_time now);
+
+    // An attempt that started then has ended. Where it was throttled, the rate is halved and saved-up burst
     // forfeited, but only once per round: calls that were under way when the rate was last cut tell nothing
     // about the new one.
     void finished(boot_time started, bool throttled, boot_time now);
@@ -41,7 +46,7 @@ private:
     [[nodiscard]] double tokens_at(boot_time now) const;
 
     governor_settings settings_;
-    double tokens_;
+    double tokens_;                     // below zero: calls made that are still to be waited for
     std::optional<boot_time> refilled_; // when tokens_ was right; none before the first use
     std::size_t in_flight_ = 0;
 

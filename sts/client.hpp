@@ -11,6 +11,11 @@ namespace credlet::sts {
 class client {
 public:
     virtual ~client() = default;
+    // What is wrong with the spec whatever STS thinks of it: its partition, or what STS's limits do not
+    // allow. Ask before obtaining a token for it; nothing is sent.
+    [[nodiscard]] virtual std::optional<failure> refuses(const credential_spec&) const {
+        return std::nullopt;
+    }
     // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html, unsigned.
     // web_identity_token is used for this call alone. duration as given: the fallback to 3600 s is the
     // service's.

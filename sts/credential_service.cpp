@@ -196,7 +196,7 @@ void credential_service::impl::announce(const std::vector<credential_key>& chang
 awaitable<void> credential_service::impl::carry_out(call c) {
     const auto started = time.now();
     issuance_request request{c.spec, c.fresh_token, short_duration_only.contains(c.key), config.call_timeout};
-    issuance done{failure{}, {}};
+    issuance done{.result = failure{}};
     // However this ends, the store hears of it: a call that is never finished would block its key for ever.
     try {
         done = co_await issue(sts, tokens, std::move(request));
@@ -215,7 +215,7 @@ void credential_service::impl::settle(const call& c, boot_time started, issuance
     auto problem = done.result.has_error() ? std::optional(done.result.error()) : std::nullopt;
     if (!problem)
         tell_of_issuance(c, *done.result);
-    store.finish(c.id, std::move(done.result), now);
+    store.finish(c.id, std::move(done.result), now, done.sts_calls);
 
     const auto known = store.lookup(c.key, now);
     if (known.state != entry_state::absent) {

@@ -35,6 +35,7 @@ struct place {
 struct flight {
     credential_key key;
     boot_time started;
+    unsigned calls; // that leave was taken for
 };
 
 governor_settings governing(const store_settings& s) {
@@ -106,7 +107,7 @@ struct credential_store::impl {
     call start(node& n, boot_time now) {
         auto& [key, h] = n;
         h.call = ++last_call;
-        flights.emplace(h.call, flight{key, now});
+        flights.emplace(h.call, flight{key, now, h.entry.spec()->calls_needed()});
         changed.insert(key);
         reschedule(n, now);
         return {key, h.entry.spec(), h.call, h.entry.reason(now), h.entry.wants_fresh_token()};
@@ -171,7 +172,7 @@ std::vector<call> credential_store::due(boot_time now) {
     }
     std::vector<call> calls;
     while (node* n = impl_->next_in_line(now)) {
-        if (!impl_->governor.try_start(now))
+        if (!impl_->governor.try_start(now, n->second.entry.spec()->calls_needed()))
             break;
         calls.push_back(impl_->start(*n, now));
     }
@@ -189,12 +190,14 @@ std::optional<boot_time> credential_store::next_due(boot_time now) const {
     return next ? std::max(*next, now) : next;
 }
 
-void credential_store::finish(std::uint64_t call_id, outcome<credentials> result, boot_time now) {
+void credential_store::finish(std::uint64_t call_id, outcome<credentials> result, boot_time now,
+                              unsigned sts_calls) {
     const auto flown = impl_->flights.find(call_id);
     if (flown == impl_->flights.end())
         return;
-    const auto [key, started] = flown->second;
+    const auto [key, started, calls] = flown->second;
     impl_->flights.erase(flown);
+    impl_->governor.charge(static_cast<int>(sts_calls) - static_cast<int>(calls), now);
     impl_->governor.finished(started, result.has_error() && result.error().kind == failure_kind::throttled,
                              now);
 

@@ -85,8 +85,9 @@ public:
     // When to call due() again, if nothing else happens before. None: nothing is scheduled.
     [[nodiscard]] std::optional<boot_time> next_due(boot_time now) const;
 
-    // The result of a call. An unknown or repeated id is ignored; what came for a dropped key is wiped.
-    void finish(std::uint64_t call_id, outcome<credentials> result, boot_time now);
+    // The result of a call, and how often STS was really called for it: the rate counts that. An unknown or
+    // repeated id is ignored; what came for a dropped key is wiped.
+    void finish(std::uint64_t call_id, outcome<credentials> result, boot_time now, unsigned sts_calls = 1);
 
     [[nodiscard]] lookup_result lookup(const credential_key& key, boot_time now) const;
     // Keys whose lookup may have changed since the last call of this.

@@ -50,6 +50,8 @@ struct credential_spec {
     [[nodiscard]] const std::string& final_role_arn() const {
         return target_role_arn.empty() ? role_arn : target_role_arn;
     }
+    // Of STS: role chaining takes two.
+    [[nodiscard]] unsigned calls_needed() const { return target_role_arn.empty() ? 1 : 2; }
 };
 
 // RoleSessionName is 2 to 64 of [\w+=,.@-]. A wanted name within that stays as it is. In any other, what is

@@ -52,6 +52,7 @@ public:
           metrics_(metrics),
           call_timeout_(call_timeout) {}
 
+    [[nodiscard]] std::optional<failure> refuses(const credential_spec& spec) const override;
     awaitable<outcome<credentials>> assume_role_with_web_identity(const credential_spec& spec,
                                                                   seconds duration,
                                                                   secret_string web_identity_token) override;
@@ -91,6 +92,15 @@ http_request form_request(secret_string body) {
     request.body = std::move(body);
     request.max_response_body = max_answer;
     return request;
+}
+
+std::optional<failure> https_sts_client::refuses(const credential_spec& spec) const {
+    if (auto problem = check_role(endpoint_, spec.role_arn))
+        return problem;
+    if (!spec.target_role_arn.empty())
+        if (auto problem = check_role(endpoint_, spec.target_role_arn))
+            return problem;
+    return check_limits(spec);
 }
 
 awaitable<outcome<credentials>>

@@ -22,27 +22,33 @@ bool exceeds_max_session_duration(const failure& f) {
     return f.code == "ValidationError" && f.message.find("MaxSessionDuration") != std::string::npos;
 }
 
-awaitable<outcome<credentials>> obtain_chained(client& sts, const credential_spec& spec, secret_string jwt) {
+awaitable<outcome<credentials>> obtain_chained(client& sts, const credential_spec& spec, secret_string jwt,
+                                               issuance& notes) {
+    ++notes.sts_calls;
     const auto first = co_await sts.assume_role_with_web_identity(spec, default_duration, std::move(jwt));
     if (first.has_error())
         co_return first.error();
+    ++notes.sts_calls;
     // API_AssumeRole: with role chaining an hour is the most.
     co_return co_await sts.assume_role(spec, std::min(spec.duration, default_duration), *first);
 }
 
-// `notes` is where token_source and duration_refused go; the caller keeps it and the request alive.
+// `notes` is where everything but the result goes; the caller keeps it and the request alive.
 awaitable<outcome<credentials>> obtain(client& sts, web_identity_tokens& tokens,
                                        const issuance_request& request, issuance& notes) {
     const auto& spec = *request.spec;
+    if (auto problem = sts.refuses(spec))
+        co_return std::move(*problem);
     auto token = co_await tokens.obtain(request.spec, request.fresh_token);
     if (token.has_error())
         co_return std::move(token).error();
     notes.token_source = token->source;
     if (!spec.target_role_arn.empty())
-        co_return co_await obtain_chained(sts, spec, std::move(token->jwt));
+        co_return co_await obtain_chained(sts, spec, std::move(token->jwt), notes);
 
     const auto wanted =
         request.short_duration_only ? std::min(spec.duration, default_duration) : spec.duration;
+    ++notes.sts_calls;
     if (wanted <= default_duration)
         co_return co_await sts.assume_role_with_web_identity(spec, wanted, std::move(token->jwt));
 
@@ -50,6 +56,7 @@ awaitable<outcome<credentials>> obtain(client& sts, web_identity_tokens& tokens,
     if (answer.has_value() || !exceeds_max_session_duration(answer.error()))
         co_return answer;
     notes.duration_refused = true;
+    ++notes.sts_calls;
     co_return co_await sts.assume_role_with_web_identity(spec, default_duration, std::move(token->jwt));
 }
 
@@ -72,7 +79,7 @@ awaitable<outcome<credentials>> obtain_or_fail(client& sts, web_identity_tokens&
 
 awaitable<issuance> issue(client& sts, web_identity_tokens& tokens, issuance_request request) {
     using namespace asio::experimental::awaitable_operators;
-    issuance done{cancelled(), {}, false};
+    issuance done{.result = cancelled()};
     asio::steady_timer deadline(co_await asio::this_coro::executor, request.timeout);
     auto winner = co_await (obtain_or_fail(sts, tokens, request, done) || deadline.async_wait(as_result));
     const auto state = co_await asio::this_coro::cancellation_state;

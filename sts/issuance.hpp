@@ -1,6 +1,7 @@
 #pragma once
-// One attempt to obtain credentials, start to end: a web identity token, AssumeRoleWithWebIdentity and, for a
-// target role, AssumeRole, all under one deadline. No retries but that of a duration the role does not allow.
+// One attempt to obtain credentials, start to end: a look at what is asked for, a web identity token,
+// AssumeRoleWithWebIdentity and, for a target role, AssumeRole, all under one deadline. No retries but that
+// of a duration the role does not allow.
 
 #include "sts/client.hpp"
 #include "sts/credential_service.hpp"
@@ -16,7 +17,8 @@ struct issuance_request {
 
 struct issuance {
     outcome<credentials> result;
-    std::string token_source;      // empty: there was no token
+    std::string token_source = {}; // empty: there was no token
+    unsigned sts_calls = 0;        // made, whatever came of them
     bool duration_refused = false; // the result is for default_duration instead of what was asked for
 };
 

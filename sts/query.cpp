@@ -63,7 +63,24 @@ std::optional<failure> check_common(std::string_view role, std::string_view sess
     return std::nullopt;
 }
 
+std::optional<failure> check_target(const credential_spec& spec, std::chrono::seconds duration) {
+    if (auto problem = check_common(spec.target_role_arn, spec.session_name, duration))
+        return problem;
+    if (!spec.external_id.empty() &&
+        (spec.external_id.size() < min_external_id || spec.external_id.size() > max_external_id ||
+         !all_word_or(spec.external_id, "+=,.@:/-")))
+        return refuse(failure_kind::misconfigured, "InvalidExternalId",
+                      "the external id is not 2 to 1224 of A-Z a-z 0-9 _+=,.@:/-");
+    return std::nullopt;
+}
+
 } // namespace
+
+std::optional<failure> check_limits(const credential_spec& spec) {
+    if (auto problem = check_common(spec.role_arn, spec.session_name, spec.duration))
+        return problem;
+    return spec.target_role_arn.empty() ? std::nullopt : check_target(spec, spec.duration);
+}
 
 void append_percent_encoded(secret_string& out, std::string_view text, std::string_view keep) {
     static constexpr char hex[] = "0123456789ABCDEF";
@@ -99,13 +116,8 @@ outcome<secret_string> web_identity_form(const credential_spec& spec, std::chron
 
 outcome<secret_string> assume_role_form(const credential_spec& spec, std::chrono::seconds duration) {
     duration = std::min(duration, max_chained_duration);
-    if (auto problem = check_common(spec.target_role_arn, spec.session_name, duration))
+    if (auto problem = check_target(spec, duration))
         return std::move(*problem);
-    if (!spec.external_id.empty() &&
-        (spec.external_id.size() < min_external_id || spec.external_id.size() > max_external_id ||
-         !all_word_or(spec.external_id, "+=,.@:/-")))
-        return refuse(failure_kind::misconfigured, "InvalidExternalId",
-                      "the external id is not 2 to 1224 of A-Z a-z 0-9 _+=,.@:/-");
     form f("AssumeRole", 3 * (spec.target_role_arn.size() + spec.external_id.size()) + 512);
     f.add("RoleArn", spec.target_role_arn);
     f.add("RoleSessionName", spec.session_name);

@@ -6,6 +6,7 @@
 
 #include "sts/credentials.hpp"
 
+#include <optional>
 #include <string_view>
 
 namespace credlet::sts {
@@ -14,6 +15,9 @@ namespace credlet::sts {
 inline constexpr std::size_t max_web_identity_token = 20000;
 // Role chaining: STS refuses more.
 inline constexpr std::chrono::seconds max_chained_duration{3600};
+
+// What the two forms would refuse of the spec, whatever the token.
+std::optional<failure> check_limits(const credential_spec& spec);
 
 // Kind misconfigured, but token_rejected (InvalidToken) for a token that is not the bytes of a JWT.
 outcome<secret_string> web_identity_form(const credential_spec& spec, std::chrono::seconds duration,

@@ -16,7 +16,7 @@ constexpr boot_time start{1h};
 // Starts as many calls as there is leave for, which end at once and well.
 std::size_t calls_at(call_governor& g, boot_time now) {
     std::size_t n = 0;
-    while (g.try_start(now)) {
+    while (g.try_start(now, 1)) {
         g.finished(now, false, now);
         ++n;
     }
@@ -24,7 +24,7 @@ std::size_t calls_at(call_governor& g, boot_time now) {
 }
 
 void throttle(call_governor& g, boot_time now) {
-    REQUIRE(g.try_start(now));
+    REQUIRE(g.try_start(now, 1));
     g.finished(now, true, now);
 }
 
@@ -47,34 +47,34 @@ TEST_CASE("next_start is when try_start succeeds, neither sooner nor much later"
     REQUIRE(next);
     CHECK(*next >= start + 50ms);
     CHECK(*next <= start + 50ms + 1us);
-    CHECK_FALSE(g.try_start(*next - 1us));
-    CHECK(g.try_start(*next));
+    CHECK_FALSE(g.try_start(*next - 1us, 1));
+    CHECK(g.try_start(*next, 1));
 }
 
 TEST_CASE("no more calls are in flight than allowed, and only an end makes room") {
     call_governor g({});
     for (int i = 0; i < 16; ++i)
-        REQUIRE(g.try_start(start));
-    CHECK_FALSE(g.try_start(start));
+        REQUIRE(g.try_start(start, 1));
+    CHECK_FALSE(g.try_start(start, 1));
     CHECK_FALSE(g.next_start(start));
-    CHECK_FALSE(g.try_start(start + 1h));
+    CHECK_FALSE(g.try_start(start + 1h, 1));
     g.finished(start, false, start + 1h);
     CHECK(g.in_flight() == 15);
-    CHECK(g.try_start(start + 1h));
+    CHECK(g.try_start(start + 1h, 1));
 }
 
 TEST_CASE("F2: throttling halves the rate and forfeits the burst") {
     call_governor g({});
     throttle(g, start);
     CHECK(g.allowed_rate(start) == doctest::Approx(10));
-    CHECK_FALSE(g.try_start(start));
+    CHECK_FALSE(g.try_start(start, 1));
     CHECK(calls_at(g, start + 100ms) == 1);
 }
 
 TEST_CASE("F2: throttled calls of one round halve the rate once") {
     call_governor g({});
     for (int i = 0; i < 16; ++i)
-        REQUIRE(g.try_start(start));
+        REQUIRE(g.try_start(start, 1));
     for (int i = 0; i < 16; ++i)
         g.finished(start, true, start + 100ms);
     CHECK(g.allowed_rate(start + 100ms) == doctest::Approx(10));
@@ -90,7 +90,7 @@ TEST_CASE("F2: the rate never falls below its floor") {
         const auto next = g.next_start(now);
         REQUIRE(next);
         now = *next;
-        if (g.try_start(now))
+        if (g.try_start(now, 1))
             g.finished(now, true, now);
         CHECK(g.allowed_rate(now) >= 0.5);
     }
@@ -115,7 +115,7 @@ TEST_CASE("F2: the rate recovers gradually, carefully where it was throttled, an
     auto now = start;
     while (now < start + 60s) {
         now = throttled_for_long.next_start(now).value();
-        if (throttled_for_long.try_start(now))
+        if (throttled_for_long.try_start(now, 1))
             throttled_for_long.finished(now, true, now);
     }
     CHECK(throttled_for_long.allowed_rate(now) < 2);
@@ -131,10 +131,42 @@ TEST_CASE("while the rate is cut no burst is saved up, and after recovery it is 
     CHECK(calls_at(g, start + 40s) == 200);
 }
 
+TEST_CASE("an attempt takes leave for all its calls, and what it owes comes first") {
+    call_governor g({.calls_per_second = 20, .burst = 5});
+    REQUIRE(g.try_start(start, 2));
+    REQUIRE(g.try_start(start, 2));
+    REQUIRE(g.try_start(start, 2)); // the last one there is, and one on credit
+    CHECK_FALSE(g.try_start(start, 1));
+    CHECK_FALSE(g.try_start(start + 99ms, 1));
+    CHECK(g.next_start(start).value() - (start + 100ms) <= 1us);
+    CHECK(g.try_start(start + 100ms, 1));
+}
+
+TEST_CASE("calls beyond those that leave was taken for are charged, calls not made are given back") {
+    call_governor g({});
+    REQUIRE(calls_at(g, start) == 200);
+    g.charge(10, start);
+    CHECK(calls_at(g, start + 500ms) == 0);
+    CHECK(calls_at(g, start + 550ms) == 1);
+    g.charge(-3, start + 550ms);
+    CHECK(calls_at(g, start + 550ms) == 3);
+    g.charge(-1000, start + 550ms);
+    CHECK(calls_at(g, start + 550ms) == 200); // never more than the burst
+}
+
+TEST_CASE("F2: throttling forgives no debt") {
+    call_governor g({});
+    REQUIRE(g.try_start(start, 1));
+    g.charge(209, start);
+    g.finished(start, true, start);
+    CHECK_FALSE(g.try_start(start + 900ms, 1));
+    CHECK(calls_at(g, start + 1100ms) == 1);
+}
+
 TEST_CASE("a look back in time changes nothing") {
     call_governor g({});
     calls_at(g, start + 10s);
-    CHECK_FALSE(g.try_start(start));
+    CHECK_FALSE(g.try_start(start, 1));
     CHECK(calls_at(g, start + 10s + 50ms) == 1);
 }
 

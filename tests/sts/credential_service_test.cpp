@@ -272,6 +272,34 @@ TEST_CASE("F12: after a rejected token the next call gets a fresh one") {
     CHECK(f.sts.requests.at(1).credential == "token-2");
 }
 
+TEST_CASE("F31: attempts without a token take nothing of STS's rate") {
+    fixture f;
+    f.tokens.script = [](const auto& r) -> std::optional<outcome<web_identity_token>> {
+        if (r.spec->service_account == "web")
+            return scripted_tokens::token("jwt");
+        return failing(kind::no_token, "NoToken");
+    };
+    f.answer_all();
+    for (int i = 0; i < 300; ++i)
+        f.service.retain(spec_for("sa" + std::to_string(i)), 0s);
+    f.service.retain(web, 0s);
+    f.settle();
+    CHECK(f.service.lookup(web.key()).usable);
+}
+
+TEST_CASE("F15: no token is obtained for what will not be sent") {
+    fixture f;
+    f.sts.refusal = [](const credential_spec&) { return failing(kind::unusable, "WrongPartition"); };
+    for (int i = 0; i < 300; ++i)
+        f.service.retain(spec_for("sa" + std::to_string(i)), 0s);
+    f.settle();
+    const auto last = f.service.history(spec_for("sa299").key());
+    REQUIRE(last);
+    CHECK(last->problem->code == "WrongPartition");
+    CHECK(f.tokens.requests.empty());
+    CHECK(f.sts.requests.empty());
+}
+
 TEST_CASE("F12: a source with one token alone has it tried again once the rejection is forgotten") {
     fixture f;
     f.tokens.script = [](const auto& r) -> std::optional<outcome<web_identity_token>> {
@@ -330,6 +358,23 @@ TEST_CASE("a duration the role does not allow falls back to 3600 s, within the c
     f.service.retain(spec, 0s);
     f.until([&] { return f.issued.size() == 3; });
     CHECK(f.sts.requests.at(3).duration == 43200s);
+}
+
+TEST_CASE("F35: the second call of a fallback to 3600 s counts against the rate") {
+    fixture f;
+    f.sts.script = [&](const auto& r) -> std::optional<outcome<credentials>> {
+        if (r.duration > 3600s)
+            return refused_duration();
+        return issued_for(r.spec, f.time, r.duration);
+    };
+    for (int i = 0; i < 300; ++i) {
+        auto spec = spec_for("sa" + std::to_string(i));
+        spec.duration = 43200s;
+        f.service.retain(spec, 0s);
+    }
+    f.settle();
+    CHECK(f.sts.requests.size() >= 200);
+    CHECK(f.sts.requests.size() <= 200 + 16); // the burst, and what was under way when it was used up
 }
 
 TEST_CASE("other refusals of parameters do not shorten the session") {

@@ -221,6 +221,48 @@ TEST_CASE("F35: 200 keys due at one moment take 200 / 16 times what a call takes
     CHECK(w.calls.size() == 200);
 }
 
+TEST_CASE("F35: the rate counts calls, of which a target role takes two") {
+    store_simulation w;
+    auto specs = many(300);
+    for (auto& s : specs) {
+        s.target_role_arn = "arn:aws:iam::210987654321:role/target";
+        w.retain(s);
+    }
+    const auto start = w.now();
+    w.run_for(10s);
+    CHECK(w.calls.size() < 300);
+    w.run_for(20s);
+    CHECK(w.calls.size() == 300);
+    CHECK(w.store.count(w.now()).fresh == 300);
+    std::size_t made = 0;
+    for (const auto& c : w.calls) {
+        made += 2;
+        CHECK(static_cast<double>(made) <= 201 + 20 * seconds(c.when - start));
+    }
+}
+
+TEST_CASE("F31: attempts that never reach STS take nothing from those that do") {
+    store_simulation w;
+    const auto specs = many(2000);
+    const auto web = spec_for("web");
+    w.latency = 1ms;
+    w.answer = [&](const call& c) -> outcome<credentials> {
+        if (c.key == web.key())
+            return issued_for(*c.spec, w.time);
+        return failing(kind::no_token, "NoToken");
+    };
+    for (const auto& s : specs) {
+        w.retain(s);
+        w.demand(s, 1h);
+    }
+    w.run_for(1s);
+    CHECK(w.calls.size() >= 2000);
+    w.retain(web);
+    w.demand(web, 5s);
+    w.run_for(1s);
+    CHECK(w.lookup(web).usable);
+}
+
 TEST_CASE("2000 keys for six hours: no more calls than renewals need, and none missed") {
     store_simulation w;
     const auto specs = many(2000);

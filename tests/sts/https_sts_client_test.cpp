@@ -327,6 +327,25 @@ TEST_CASE_FIXTURE(fixture, "T31, F15: a role of another partition never reaches 
     CHECK(metrics.requests.empty());
 }
 
+TEST_CASE_FIXTURE(fixture, "what will be refused anyway is told beforehand, of the target role too") {
+    CHECK_FALSE(sts->refuses(spec));
+    const auto code = [this](const auto& spoil) {
+        auto spoilt = spec;
+        spoil(spoilt);
+        const auto problem = sts->refuses(spoilt);
+        return problem ? problem->code : std::string();
+    };
+    CHECK(code([](auto& s) { s.role_arn = "arn:aws-cn:iam::123456789012:role/web"; }) == "WrongPartition");
+    CHECK(code([](auto& s) { s.target_role_arn = "arn:aws-cn:iam::123456789012:role/x"; }) ==
+          "WrongPartition");
+    CHECK(code([](auto& s) { s.role_arn = "web"; }) == "InvalidRoleArn");
+    CHECK(code([](auto& s) { s.target_role_arn = "web"; }) == "InvalidRoleArn");
+    CHECK(code([](auto& s) { s.session_name = "a b"; }) == "InvalidSessionName");
+    CHECK(code([](auto& s) { s.duration = 899s; }) == "InvalidDuration");
+    CHECK(code([](auto& s) { s.external_id = "x"; }) == "InvalidExternalId");
+    CHECK(http.requests.empty());
+}
+
 TEST_CASE_FIXTURE(fixture, "T29: what is out of STS's limits never reaches STS") {
     spec.session_name = "a\r\nb";
     spec.external_id = "&Action=x";

@@ -58,7 +58,12 @@ public:
 
     // What to answer at once; nothing: the call is held open. Unset: all are held open. May throw.
     std::function<std::optional<sts::outcome<sts::credentials>>(const request&)> script;
+    // What to refuse before anything is sent. Unset: nothing.
+    std::function<std::optional<sts::failure>(const sts::credential_spec&)> refusal;
 
+    [[nodiscard]] std::optional<sts::failure> refuses(const sts::credential_spec& spec) const override {
+        return refusal ? refusal(spec) : std::nullopt;
+    }
     [[nodiscard]] std::size_t open() const {
         std::size_t n = 0;
         for (const auto& r : requests)

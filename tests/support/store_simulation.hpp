@@ -132,14 +132,15 @@ private:
         calls.push_back({c, now()});
         auto result = std::make_shared<sts::outcome<sts::credentials>>(
             answer ? answer(c) : sts::outcome<sts::credentials>(issued_for(*c.spec, time)));
-        at(now() + latency, [this, id = c.id, result] {
+        at(now() + latency, [this, c, result] {
+            const bool asked = result->has_value() || result->error().kind != sts::failure_kind::no_token;
             if (result->has_value()) { // issued at the end of the call
                 auto& issued = **result;
                 const auto life = issued.expires - issued.fetched;
                 issued.fetched = now();
                 issued.expires = now() + life;
             }
-            store.finish(id, std::move(*result), now());
+            store.finish(c.id, std::move(*result), now(), asked ? c.spec->calls_needed() : 0);
         });
     }
 
