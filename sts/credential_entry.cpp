@@ -16,6 +16,9 @@ using namespace std::chrono_literals;
 // meant as 15 minutes can arrive as a little less; what is below this is a fault.
 constexpr nanoseconds short_lived = 14min;
 
+// However many callers come: no more tries of one key than there is room for in tries_, within any such time.
+constexpr nanoseconds tries_count_for = 1s;
+
 // STS cannot ask for more patience than this.
 constexpr nanoseconds max_retry_after = 30s;
 
@@ -32,6 +35,7 @@ bool credential_entry::usable(boot_time now, const store_settings& s) const {
 void credential_entry::demand(boot_time now, boot_time until, const store_settings& s) {
     if (usable(now, s) || (definitive_until_ && now < *definitive_until_))
         return;
+    asked_ = true;
     demand_until_ = std::max(demand_until_, until);
     attempt_at_ = std::min(attempt_at_, std::max(now, demand_not_before_));
 }
@@ -55,6 +59,11 @@ boot_time credential_entry::urgent_from(const store_settings& s) const {
     return current_->fetched + share_of(current_->expires - current_->fetched, s.urgent_at);
 }
 
+void credential_entry::start(boot_time now) {
+    std::shift_left(tries_.begin(), tries_.end(), 1);
+    tries_.back() = now;
+}
+
 void credential_entry::succeed(credentials issued, boot_time now, const store_settings& s,
                                random_source& random) {
     if (issued.expires - now <= s.serve_until_before_expiry) {
@@ -66,6 +75,7 @@ void credential_entry::succeed(credentials issued, boot_time now, const store_se
     }
     problem_.reset();
     failures_ = 0;
+    asked_ = false;
     token_rejection_.reset();
     first_denial_.reset();
     definitive_until_.reset();
@@ -102,7 +112,7 @@ void credential_entry::fail(failure f, boot_time now, const store_settings& s, r
         if (std::exchange(token_rejection_, problem_))
             return fail_definitively(false, now, s, random);
         // Perhaps the token was just too old: at once, with a new one.
-        attempt_at_ = demand_not_before_ = now;
+        attempt_at_ = demand_not_before_ = std::max<boot_time>(now, tries_.front() + tries_count_for);
         return;
     case failure_kind::denied:
         token_rejection_.reset();
@@ -125,8 +135,12 @@ void credential_entry::fail(failure f, boot_time now, const store_settings& s, r
 
 void credential_entry::back_off(std::optional<std::chrono::milliseconds> retry_after, boot_time now,
                                 const store_settings& s, random_source& random) {
-    const auto not_before = now + std::clamp<nanoseconds>(retry_after.value_or(0ms), 0ns, max_retry_after);
-    const auto soon = full_jitter(s.demand_backoff_base, s.demand_backoff_max, failures_, random);
+    const auto not_before =
+        std::max<boot_time>(now + std::clamp<nanoseconds>(retry_after.value_or(0ms), 0ns, max_retry_after),
+                            tries_.front() + tries_count_for);
+    // The first caller does not pay for what failed while nobody asked.
+    const auto soon =
+        asked_ ? full_jitter(s.demand_backoff_base, s.demand_backoff_max, failures_, random) : 0ns;
     const auto later = full_jitter(s.background_backoff_base, s.background_backoff_max, failures_, random);
     demand_not_before_ = std::max(now + soon, not_before);
     attempt_at_ = now < demand_until_ ? demand_not_before_ : std::max(now + later, not_before);

@@ -5,6 +5,8 @@
 
 #include "sts/credential_store.hpp"
 
+#include <array>
+
 namespace credlet::sts {
 
 class credential_entry {
@@ -20,6 +22,8 @@ public:
     // The first call may be made as early as that, if there was none yet.
     void hasten_first(boot_time at);
 
+    // A call starts now; succeed or fail follows.
+    void start(boot_time now);
     void succeed(credentials issued, boot_time now, const store_settings& s, random_source& random);
     void fail(failure f, boot_time now, const store_settings& s, random_source& random);
 
@@ -55,10 +59,12 @@ private:
     // Since the last success.
     std::optional<failure> problem_;
     unsigned failures_ = 0;
+    bool asked_ = false;                     // by a caller
     std::optional<failure> token_rejection_; // STS's last: only another token will do
     std::optional<boot_time> first_denial_;
     std::optional<boot_time> definitive_until_;
 
+    std::array<boot_time, 3> tries_{}; // the last ones, oldest first
     boot_time attempt_at_;
     boot_time demand_not_before_{}; // a caller that comes may bring the attempt forward to this
     boot_time demand_until_{};

@@ -107,6 +107,7 @@ struct credential_store::impl {
     call start(node& n, boot_time now) {
         auto& [key, h] = n;
         h.call = ++last_call;
+        h.entry.start(now);
         flights.emplace(h.call, flight{key, now, h.entry.spec()->calls_needed()});
         changed.insert(key);
         reschedule(n, now);

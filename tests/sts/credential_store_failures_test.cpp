@@ -81,6 +81,66 @@ TEST_CASE("F1: a caller who waits 5 s is worth several tries, soon after each ot
     CHECK(total / 20 <= 10);
 }
 
+TEST_CASE("F1: no key is tried more than three times within any second, whatever fails and whoever asks") {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        store_simulation w(seed);
+        w.latency = std::chrono::milliseconds(1 + seed * seed);
+        w.answer = [&](const call&) -> outcome<credentials> {
+            return failing(w.random.unit() < 0.8 ? kind::transient : kind::token_rejected);
+        };
+        const auto asked = spec_for("asked"), prefetched = spec_for("prefetched");
+        w.retain(asked);
+        w.retain(prefetched);
+        for (int i = 0; i < 1000; ++i) {
+            w.demand(asked, 5s);
+            w.run_for(10ms);
+        }
+        std::map<credential_key, std::vector<boot_time>> tries;
+        for (const auto& c : w.calls)
+            tries[c.what.key].push_back(c.when);
+        CHECK(tries[asked.key()].size() >= 4);
+        for (const auto& [key, times] : tries)
+            for (std::size_t i = 3; i < times.size(); ++i)
+                CHECK(times[i] - times[i - 3] >= 1s);
+    }
+}
+
+TEST_CASE("F1: who asks first does not pay for what failed while nobody did") {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        failing_store w(failing(kind::transient), seed);
+        const auto web = spec_for("web");
+        w.retain(web);
+        w.run_for(10min);
+        const auto failed = w.calls.back().when;
+        w.run_until(w.now() + 2min, [&] { return w.calls.back().when > failed; });
+        w.run_for(w.latency);
+        w.calls.clear();
+        w.demand(web, 5s); // the moment the last attempt has failed, as late as that may be
+        w.run_for(w.latency);
+        CHECK(w.calls.size() == 1);
+        const auto second = w.now();
+        w.demand(web, 5s); // the next one does: it is known to somebody that STS is in trouble
+        w.run_for(5s);
+        CHECK(w.calls.size() >= 2);
+        CHECK(w.calls.size() <= 6);
+        CHECK(w.calls[1].when > second);
+    }
+}
+
+TEST_CASE("F2: who asks first waits all the same for as long as STS has said") {
+    failing_store w(failing(kind::throttled, "Throttling"));
+    w.with.retry_after = 8s;
+    const auto web = spec_for("web");
+    w.retain(web);
+    w.run_for(w.latency);
+    w.calls.clear();
+    w.demand(web, 1min);
+    w.run_for(8s - 1ns);
+    CHECK(w.calls.empty());
+    w.run_for(1ns);
+    CHECK(w.calls.size() == 1);
+}
+
 TEST_CASE("nobody waiting, failures are retried within 1 s at first and within a minute in the end") {
     failing_store w(failing(kind::transient));
     w.retain(spec_for("web"));
