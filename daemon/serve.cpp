@@ -156,10 +156,8 @@ result<sts::endpoint> sts_endpoint_of(const options& o) {
     s.fips = o.sts_fips;
     s.dual_stack = o.sts_dualstack;
     s.legacy_global = o.sts_regional_endpoints == regional_endpoints::legacy;
-    auto chosen = sts::select_endpoint(s);
-    if (chosen && o.sts_endpoint)
-        chosen->server = *o.sts_endpoint;
-    return chosen;
+    s.override_server = o.sts_endpoint;
+    return sts::select_endpoint(s);
 }
 
 // Everything that lives on the two loops, in the order in which it depends on each other.

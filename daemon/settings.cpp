@@ -97,15 +97,11 @@ result<std::chrono::seconds> token_lifetime(std::string_view text) {
 
 // An override is more than any https URL: its path goes into signatures.
 result<origin> sts_url(std::string_view text) {
-    if (auto url = parse_https_url(text); !url)
-        return url.error();
-    sts::endpoint_settings at;
-    at.region = "us-east-1"; // any will do: it does not matter to the URL
-    at.override_url = text;
-    auto endpoint = sts::select_endpoint(at);
-    if (!endpoint)
-        return fail(errc::malformed, "must be an https:// URL (" + endpoint.error().message + ")");
-    return std::move(endpoint->server);
+    auto server = sts::parse_override(text);
+    if (!server)
+        return fail(errc::malformed, "must be an https:// URL of host, optional port and optional path (" +
+                                         server.error().message + ")");
+    return server;
 }
 
 constexpr std::array<named_value<identity_mode>, 4> identity_names{{{"any", identity_mode::any},

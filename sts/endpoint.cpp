@@ -71,6 +71,13 @@ std::string regional_host(const endpoint_settings& s) {
 
 std::string_view partition_of(std::string_view region) { return rule_of(region).id; }
 
+result<origin> parse_override(std::string_view url) {
+    auto server = parse_origin(url);
+    if (server && needs_normalising(server->base_path))
+        return fail(errc::malformed, "the path must be without empty segments, '.' and '..'");
+    return server;
+}
+
 result<endpoint> select_endpoint(const endpoint_settings& s) {
     if (s.region.empty())
         return fail(errc::malformed,
@@ -85,14 +92,8 @@ result<endpoint> select_endpoint(const endpoint_settings& s) {
     e.signing_region = global ? global_signing_region : std::string_view(s.region);
     e.partition = partition_of(s.region);
 
-    if (!s.override_url.empty()) {
-        auto server = parse_origin(s.override_url);
-        if (!server)
-            return in_context("the STS endpoint", server.error());
-        if (needs_normalising(server->base_path))
-            return fail(errc::malformed,
-                        "the STS endpoint's path must be without empty segments, '.' and '..'");
-        e.server = std::move(*server);
+    if (s.override_server) {
+        e.server = *s.override_server;
         return e;
     }
     if (global && (s.fips || s.dual_stack))

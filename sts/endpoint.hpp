@@ -18,9 +18,9 @@ struct endpoint_settings {
     bool dual_stack = false; // AWS_USE_DUALSTACK_ENDPOINT
     // AWS_STS_REGIONAL_ENDPOINTS=legacy: sixteen old regions use sts.amazonaws.com.
     bool legacy_global = false;
-    // AWS_ENDPOINT_URL_STS, a VPC endpoint, a simulator; empty: none. Comes before everything but the region,
-    // which still says how requests are signed.
-    std::string override_url = {};
+    // A VPC endpoint, a simulator (see parse_override); none: by region and variant. Comes before everything
+    // but the region, which still says how requests are signed.
+    std::optional<origin> override_server = {};
 };
 
 struct endpoint {
@@ -30,9 +30,12 @@ struct endpoint {
     std::string partition;      // "aws", "aws-cn", ...: the region's
 };
 
-// Refuses what cannot be a region, and an override that parse_origin refuses or whose path needs normalising.
-// A region of no known partition is taken to be one of "aws", as in the SDKs, so that new regions need no new
-// release.
+// The value of AWS_ENDPOINT_URL_STS. Refuses what parse_origin refuses, and a path that would have to be
+// normalised before it is signed.
+result<origin> parse_override(std::string_view url);
+
+// Refuses what cannot be a region, and variants that there are not. A region of no known partition is taken
+// to be one of "aws", as in the SDKs, so that new regions need no new release.
 result<endpoint> select_endpoint(const endpoint_settings& settings);
 
 // The partition of a region.

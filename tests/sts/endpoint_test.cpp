@@ -128,7 +128,7 @@ TEST_CASE("an override replaces the host, not the region that requests are signe
     endpoint_settings s;
     s.region = "eu-west-1";
     s.fips = s.dual_stack = s.legacy_global = true;
-    s.override_url = "https://vpce-1.sts.eu-west-1.vpce.amazonaws.com:8443/base/";
+    s.override_server = parse_override("https://vpce-1.sts.eu-west-1.vpce.amazonaws.com:8443/base/").value();
     const auto e = select(s);
     CHECK(e.server.host == "vpce-1.sts.eu-west-1.vpce.amazonaws.com");
     CHECK(e.server.port == 8443);
@@ -137,6 +137,7 @@ TEST_CASE("an override replaces the host, not the region that requests are signe
     CHECK(e.partition == "aws");
 
     s.region = "aws-global";
+    CHECK(select(s).server.host == "vpce-1.sts.eu-west-1.vpce.amazonaws.com"); // also without FIPS of its own
     CHECK(select(s).signing_region == "us-east-1");
 }
 
@@ -146,10 +147,7 @@ TEST_CASE("an override that is not https, or whose path would be signed differen
           "https://sts.example/?x=1", "https://sts.example/a//b", "https://sts.example/a/../b",
           "https://sts.example/./b", "https://sts.example/a/.."}) {
         CAPTURE(url);
-        endpoint_settings s;
-        s.region = "eu-west-1";
-        s.override_url = url;
-        CHECK_FALSE(select_endpoint(s));
+        CHECK_FALSE(parse_override(url));
     }
 }
 

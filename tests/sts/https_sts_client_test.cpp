@@ -201,7 +201,8 @@ TEST_CASE_FIXTURE(fixture,
     answer();
     REQUIRE(with_role());
     CHECK(sent("Authorization").find("/us-east-1/sts/aws4_request") != std::string_view::npos);
-    sts = connect({.region = "eu-west-1", .override_url = "https://127.0.0.1:8443/base"});
+    sts = connect(
+        {.region = "eu-west-1", .override_server = parse_override("https://127.0.0.1:8443/base").value()});
     answer();
     REQUIRE(with_role());
     CHECK(sent("Authorization").find("/eu-west-1/sts/aws4_request") != std::string_view::npos);
