@@ -218,6 +218,7 @@ std::optional<reflector::ending> reflector::take(std::string_view frame) {
     if (version.empty())
         return ending{watch_end::undecodable, {}, "a watch event without a resourceVersion"};
     version_ = std::move(version);
+    policy_.event_taken();
     return std::nullopt;
 }
 

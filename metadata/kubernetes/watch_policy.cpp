@@ -56,8 +56,8 @@ watch_end end_of(const api_error& e) {
     }
 }
 
-std::chrono::milliseconds watch_policy::backoff() {
-    const auto doublings = std::min(failures_++, 10U);
+std::chrono::milliseconds watch_policy::backoff(unsigned& failures) {
+    const auto doublings = std::min(failures++, 10U);
     const auto highest = std::min(first_backoff * (1U << doublings), longest_backoff);
     return std::chrono::milliseconds(
         static_cast<std::chrono::milliseconds::rep>(random_.unit() * static_cast<double>(highest.count())));
@@ -65,16 +65,26 @@ std::chrono::milliseconds watch_policy::backoff() {
 
 watch_step watch_policy::after(watch_end end, bool have_version, std::chrono::nanoseconds lasted,
                                std::optional<std::chrono::milliseconds> retry_after) {
+    const bool missed = end == watch_end::expired || end == watch_end::undecodable;
     if (lasted >= healthy_after)
-        failures_ = 0;
+        failures_ = relists_ = 0;
+    if (!missed)
+        relists_ = 0;
     if (end != watch_end::version_ahead)
         versions_ahead_ = 0;
+    if (end != watch_end::unavailable)
+        unavailable_ = 0;
 
     // When the server names a time, that and up to a second more, so that not all nodes come back at once.
     const auto asked_or_backoff = [&] {
         if (!retry_after)
-            return backoff();
+            return backoff(failures_);
         return std::min(*retry_after, longest_retry_after) + std::chrono::milliseconds(random_.next() % 1000);
+    };
+    // Every so many in a row the version is given up.
+    const auto given_up = [](unsigned& count, unsigned most) {
+        count = (count + 1) % most;
+        return count == 0;
     };
 
     switch (end) {
@@ -82,32 +92,34 @@ watch_step watch_policy::after(watch_end end, bool have_version, std::chrono::na
     case watch_end::silent:
         if (lasted >= briefest_watch)
             return {!have_version, std::chrono::milliseconds(0)};
-        return {!have_version, backoff()};
+        return {!have_version, backoff(failures_)};
     case watch_end::expired:
     case watch_end::undecodable:
-        // What was missed is in a new list. At once, unless that was tried just now.
-        if (failures_ == 0) {
-            ++failures_;
+        // What was missed is in a new list. At once, however long the API server was away before; only a list
+        // that does not help is waited for.
+        if (relists_ == 0) {
+            ++relists_;
             return {true, std::chrono::milliseconds(0)};
         }
-        return {true, backoff()};
+        return {true, backoff(relists_)};
+    case watch_end::unavailable: {
+        const bool relist = given_up(unavailable_, unavailable_in_a_row);
+        return {relist || !have_version, asked_or_backoff()};
+    }
+    case watch_end::version_ahead: {
+        const bool relist = given_up(versions_ahead_, versions_ahead_in_a_row);
+        return {relist || !have_version, asked_or_backoff()};
+    }
     case watch_end::throttled:
-    case watch_end::unavailable:
-        return {!have_version, asked_or_backoff()};
-    case watch_end::version_ahead:
-        if (++versions_ahead_ >= versions_ahead_in_a_row) {
-            versions_ahead_ = 0;
-            return {true, asked_or_backoff()};
-        }
         return {!have_version, asked_or_backoff()};
     case watch_end::connection:
     case watch_end::unauthorized:
     case watch_end::forbidden:
-        return {!have_version, backoff()};
+        return {!have_version, backoff(failures_)};
     case watch_end::refused:
-        return {true, backoff()};
+        return {true, backoff(failures_)};
     }
-    return {true, backoff()};
+    return {true, backoff(failures_)};
 }
 
 } // namespace credlet::metadata::kubernetes

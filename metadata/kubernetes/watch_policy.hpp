@@ -48,20 +48,28 @@ public:
     // After so many in a row the version is of no use: the cluster's history was set back, by a restored
     // backup.
     static constexpr unsigned versions_ahead_in_a_row = 3;
+    // After so many refusals by the server in a row, and no event taken between them, it may be this very
+    // version that it cannot serve; a list does not need it.
+    static constexpr unsigned unavailable_in_a_row = 3;
 
     explicit watch_policy(random_source& random) : random_(random) {}
 
+    // A watch event was taken: the version to resume from is another one now.
+    void event_taken() { unavailable_ = 0; }
     // have_version: there was a complete list and its resourceVersion can be resumed from. lasted: how long
     // the watch stood open; zero for a list and for a watch that did not open.
     watch_step after(watch_end end, bool have_version, std::chrono::nanoseconds lasted,
                      std::optional<std::chrono::milliseconds> retry_after);
 
 private:
-    std::chrono::milliseconds backoff();
+    std::chrono::milliseconds backoff(unsigned& failures);
 
     random_source& random_;
-    unsigned failures_ = 0; // in a row
+    // Each counts what happened in a row.
+    unsigned failures_ = 0;
+    unsigned relists_ = 0; // because something was missed
     unsigned versions_ahead_ = 0;
+    unsigned unavailable_ = 0;
 };
 
 } // namespace credlet::metadata::kubernetes

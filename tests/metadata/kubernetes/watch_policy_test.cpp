@@ -94,6 +94,21 @@ TEST_CASE("F21: an expired version is listed anew at once, and with backoff if t
     CHECK(step.delay == 0ms);
 }
 
+TEST_CASE("F21: a version that expired while the API server was away is listed anew at once, too") {
+    for (const auto end : {watch_end::expired, watch_end::undecodable}) {
+        middle random;
+        watch_policy policy(random);
+        for (int i = 0; i < 8; ++i)
+            policy.after(watch_end::connection, true, 0s, {});
+        auto step = policy.after(end, true, 0s, {});
+        CHECK(step.relist);
+        CHECK(step.delay == 0ms);
+        CHECK(policy.after(end, true, 0s, {}).delay == 800ms); // that did not help
+        CHECK(policy.after(watch_end::connection, true, 0s, {}).delay == 15s);
+        CHECK(policy.after(end, true, 0s, {}).delay == 0ms); // something else happened in between
+    }
+}
+
 TEST_CASE("F24: what could not be understood is listed anew") {
     middle random;
     watch_policy policy(random);
@@ -134,15 +149,15 @@ TEST_CASE("F19: while there was no list yet, everything leads to a list") {
 TEST_CASE(
     "F22: Retry-After is obeyed, with up to a second of jitter and a bound, and nothing is listed anew") {
     seeded_random random(5);
-    watch_policy policy(random);
     for (const auto end : {watch_end::throttled, watch_end::unavailable}) {
         for (int i = 0; i < 100; ++i) {
+            watch_policy policy(random);
             const auto step = policy.after(end, true, 0s, 3s);
             CHECK_FALSE(step.relist);
             CHECK(step.delay >= 3s);
             CHECK(step.delay < 4s);
+            CHECK(policy.after(end, true, 0s, 24h).delay <= 61s);
         }
-        CHECK(policy.after(end, true, 0s, 24h).delay <= 61s);
     }
     middle half;
     watch_policy without(half);
@@ -180,4 +195,19 @@ TEST_CASE("a server that lags is waited for; after three times in a row the vers
     policy.after(watch_end::closed, true, 60s, {}); // not in a row
     CHECK_FALSE(policy.after(watch_end::version_ahead, true, 0s, 1s).relist);
     CHECK_FALSE(policy.after(watch_end::version_ahead, true, 0s, 1s).relist);
+}
+
+TEST_CASE("a version at which the server fails three times in a row is given up, unless events came") {
+    seeded_random random(1);
+    watch_policy policy(random);
+    CHECK_FALSE(policy.after(watch_end::unavailable, true, 0s, {}).relist);
+    CHECK_FALSE(policy.after(watch_end::unavailable, true, 20s, {}).relist);
+    CHECK(policy.after(watch_end::unavailable, true, 0s, 1s).relist);
+    CHECK_FALSE(policy.after(watch_end::unavailable, true, 0s, {}).relist); // counted from the start
+    CHECK_FALSE(policy.after(watch_end::unavailable, true, 0s, {}).relist);
+    policy.event_taken(); // the version is another one
+    CHECK_FALSE(policy.after(watch_end::unavailable, true, 0s, {}).relist);
+    CHECK_FALSE(policy.after(watch_end::unavailable, true, 0s, {}).relist);
+    policy.after(watch_end::connection, true, 0s, {}); // not in a row
+    CHECK_FALSE(policy.after(watch_end::unavailable, true, 0s, {}).relist);
 }
