@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / "tests" / "sim"))
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
 from daemon import Credlet, served  # noqa: E402
-from simulator import Simulator, wait_until  # noqa: E402
+from simulator import Simulator, stop_all, wait_until  # noqa: E402
 
 ADDRESSES = (f"127.10.{high}.{low}" for high in range(256) for low in range(1, 255))
 NAMES = itertools.count(1)
@@ -60,8 +60,7 @@ def start_world(tmp_path_factory):
         started.append(Simulator(tmp_path_factory.mktemp("world"), scenario))
         return started[-1]
     yield start
-    for simulator in started:
-        simulator.stop()
+    stop_all(started)
 
 
 @pytest.fixture
@@ -73,8 +72,7 @@ def start_credlet():
         started.append(Credlet(world, *flags, **how))
         return started[-1]
     yield start
-    for daemon in started:
-        daemon.stop()
+    stop_all(started)
 
 
 @pytest.fixture

@@ -46,10 +46,11 @@ def endpoint(text):
 
 
 class Credlet:
-    """Started at once; the constructor returns when it is ready (or, with ready=False, when it listens)."""
+    """Started at once; the constructor returns when it is ready (or, with ready=False, when it listens). It ends when
+    the thread that started it does: start it from the main one."""
 
     def __init__(self, world, *flags, ready=True, listen=("127.0.0.1:0",), environment=None):
-        command = [BINARY, "serve"]
+        command = ["setpriv", "--pdeathsig", "KILL", BINARY, "serve"]  # a run that is cut short leaves no daemon behind
         for where in listen:
             command += ["--listen", where]
         command += ["--admin-listen", "127.0.0.1:0", "--node-name", world.node_name, "--kube-api", world.kube_url,
@@ -74,13 +75,21 @@ class Credlet:
         self.readers = [threading.Thread(target=read, daemon=True) for read in (self._read_logs, self._read_errors)]
         for reader in self.readers:
             reader.start()
-        wait_until(lambda: self._alive() and self.listeners["admin"] and len(self.listeners["pods"]) >= len(listen),
+        try:
+            self._wait_listening(len(listen))
+            if ready:
+                wait_until(lambda: self._alive() and self.admin("/readyz").status == 200, 15, "readiness")
+        except BaseException:
+            self._kill()
+            raise
+
+    def _wait_listening(self, listeners):
+        wait_until(lambda: self._alive() and self.listeners["admin"] and len(self.listeners["pods"]) >= listeners,
                    10, "listening")
-        if ready:
-            wait_until(lambda: self._alive() and self.admin("/readyz").status == 200, 15, "readiness")
 
     def _alive(self):
         if self.process.poll() is not None:
+            self._join_readers()  # what it said last is the reason
             raise AssertionError(f"credlet ended with {self.process.returncode}: {self.errors.decode()} "
                                  f"{self.output[-5:]}")
         return True
@@ -114,6 +123,16 @@ class Credlet:
     def _read_errors(self):
         self.errors = self.process.stderr.read()
 
+    def _join_readers(self):
+        for reader in self.readers:
+            reader.join(5)
+
+    def _kill(self):
+        self.reading.set()
+        self.process.kill()
+        self.process.wait()
+        self._join_readers()
+
     def stop(self):
         """Ends it as Kubernetes does. Always within ten seconds, always with 0."""
         self.reading.set()
@@ -122,10 +141,9 @@ class Credlet:
         try:
             code = self.process.wait(10)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._kill()
             raise AssertionError("credlet did not end within 10 s of SIGTERM") from None
-        for reader in self.readers:
-            reader.join(5)
+        self._join_readers()
         assert code == 0, f"credlet ended with {code}: {self.errors.decode()}"
 
     # Callers

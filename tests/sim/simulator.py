@@ -27,7 +27,21 @@ def wait_until(condition, seconds=10.0, what="the condition", every=0.01):
         time.sleep(every)
 
 
+def stop_all(started):
+    """Stops everything, whatever goes wrong with one of them; then raises the first error."""
+    errors = []
+    for one in started:
+        try:
+            one.stop()
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
 class Simulator:
+    """Started at once; the constructor returns when it is ready. It ends when this process does."""
+
     def __init__(self, directory, scenario=None):
         self.directory = str(directory)
         command = ["/usr/bin/python3", os.path.join(HERE, "credlet_sim.py"), "--dir", self.directory]
@@ -38,6 +52,13 @@ class Simulator:
                 json.dump(scenario, file)
             command += ["--scenario", path]
         self.process = subprocess.Popen(command)
+        try:
+            self._wait_ready()
+        except BaseException:
+            self._kill()
+            raise
+
+    def _wait_ready(self):
         ready = os.path.join(self.directory, "ready.json")
 
         def started():
@@ -56,9 +77,18 @@ class Simulator:
         except KeyError:
             raise AttributeError(name) from None
 
+    def _kill(self):
+        self.process.kill()
+        self.process.wait()
+
     def stop(self):
         self.process.terminate()
-        assert self.process.wait(10) == 0
+        try:
+            code = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            raise AssertionError("the simulator did not end within 10 s of SIGTERM") from None
+        assert code == 0, f"the simulator ended with {code}"
 
     # The control endpoint
 
