@@ -4,10 +4,12 @@
 cold-start  200 service accounts, 1000 pods, STS answering in 100 ms, all pods asking within one second: counts STS
             calls, the last answer's time, wrong and failed answers. Fails when an answer is wrong or missing, or the
             calls are not exactly one per service account.
-footprint   resident memory with 1000 pods and 200 warm roles, idle CPU, time from start to listening. Printed.
+footprint   resident memory with 1000 pods and 200 warm roles (at most 24 MiB), idle CPU over 40 s (at most 0.2 % of a
+            core), time from start to listening (target 200 ms; the median of 5, and 1000 ms are let pass, because the
+            machines that run this are shared: what it catches is a start that waits for something). Fails above these.
 warm-path   credlet and nginx (`return 200` with the same body) in turn on one core, wrk on another: requests per
             second, the server's CPU time per request, resident memory, and the ratios. Printed, never gated on: the
-            machines that run this are shared.
+            machines that run this are shared. Fails only on errors and on bodies that are not the right ones.
 """
 
 import json
@@ -25,16 +27,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "sim"), str(ROOT / "tests" / "integration")]
 
 from daemon import Credlet  # noqa: E402
-from simulator import Simulator, wait_until  # noqa: E402
+from simulator import Simulator, stop_all, wait_until  # noqa: E402
 
 ASKERS = ROOT / "build" / "release" / "tests" / "bench_askers"
 ACCOUNTS, PODS = 200, 1000
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+MOST_MEMORY_MIB, MOST_IDLE_PERCENT, MOST_START_MS = 24, 0.2, 1000
+IDLE_SECONDS = 40
 
 
 def precise_cpu_seconds(pid):
@@ -58,10 +56,11 @@ def world_of_1000(directory, latency_ms):
 
 def cold_start(directory):
     world, pods = world_of_1000(directory, 100)
-    daemon = None
+    running = [world]
     try:
         # Prefetch would do the work before anybody asks: the pods are known, and the first second is theirs.
         daemon = Credlet(world)
+        running.insert(0, daemon)
         warm = daemon.metric("sts_requests_total")
         lines = "".join(f"{pod['ip']} {pod['role_arn']}\n" for pod in pods)
         asked = subprocess.run([str(ASKERS), str(daemon.address[1]), str(PODS), "1000"], input=lines, text=True,
@@ -75,14 +74,12 @@ def cold_start(directory):
         print(f"  wrong or failed answers: {figures['wrong_or_failed']}; credentials issued: {stats['issued']}")
         return figures["wrong_or_failed"] == 0 and figures["answers"] == PODS and calls == ACCOUNTS
     finally:
-        if daemon:
-            daemon.stop()
-        world.stop()
+        stop_all(running)
 
 
 def footprint(directory):
     world, _ = world_of_1000(directory, 0)
-    daemon = None
+    running = [world]
     try:
         starts = []
         for _ in range(5):
@@ -90,23 +87,23 @@ def footprint(directory):
             daemon = Credlet(world, ready=False)
             starts.append((time.monotonic() - begun) * 1000)
             daemon.stop()
+        start = statistics.median(starts)
         daemon = Credlet(world)
+        running.insert(0, daemon)
         wait_until(lambda: daemon.metric("credentials", state="fresh") == ACCOUNTS, 60, "200 warm roles", every=0.25)
         pid = daemon.process.pid
         memory = resident_mib(pid)
-        # An idle daemon is watched for as long as its slowest timer.
+        # Only waiting shows what a daemon does by itself: its watches' probes come every half minute at most.
         before, begun = precise_cpu_seconds(pid), time.monotonic()
-        time.sleep(20)
+        time.sleep(IDLE_SECONDS)
         idle = (precise_cpu_seconds(pid) - before) / (time.monotonic() - begun) * 100
-        print(f"footprint: {PODS} pods, {ACCOUNTS} warm roles: {memory:.1f} MiB resident (target 24)")
-        print(f"  idle CPU {idle:.3f} % of a core over 20 s (target 0.2)")
-        print(f"  from start to listening: median {statistics.median(starts):.0f} ms of 5 starts (target 200), "
+        print(f"footprint: {PODS} pods, {ACCOUNTS} warm roles: {memory:.1f} MiB resident (at most {MOST_MEMORY_MIB})")
+        print(f"  idle CPU {idle:.3f} % of a core over {IDLE_SECONDS} s (at most {MOST_IDLE_PERCENT})")
+        print(f"  from start to listening: median {start:.0f} ms of 5 starts (target 200, at most {MOST_START_MS} here), "
               "process start and reading its log included")
-        return memory > 0
+        return memory <= MOST_MEMORY_MIB and idle <= MOST_IDLE_PERCENT and start <= MOST_START_MS
     finally:
-        if daemon:
-            daemon.stop()
-        world.stop()
+        stop_all(running)
 
 
 NGINX = """
@@ -122,25 +119,62 @@ http {{
 """
 
 
-def wrk(port, seconds, headers):
-    command = ["taskset", "-c", "1", "wrk", "-t1", "-c64", f"-d{seconds}s"]
+def run_wrk(port, seconds, headers, *more):
+    command = ["taskset", "-c", "1", "wrk", "-t1", "-c64", f"-d{seconds}s", *more]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
     output = subprocess.run([*command, f"http://127.0.0.1:{port}/v1/credentials"], stdout=subprocess.PIPE, text=True,
                             check=True, timeout=120).stdout
-    assert "Non-2xx" not in output, output
+    assert "Non-2xx" not in output and "Socket errors" not in output, output
+    return output
+
+
+# wrk's response hook: every body must be the one that is expected.
+VERIFY = """
+local file = io.open("{expected}", "rb")
+local expected = file:read("*a")
+file:close()
+local threads = {{}}
+function setup(thread) table.insert(threads, thread) end
+function init() right, wrong = 0, 0 end
+function response(status, headers, body)
+  if status == 200 and body == expected then right = right + 1 else wrong = wrong + 1 end
+end
+function done()
+  local sum = {{right = 0, wrong = 0}}
+  for _, thread in ipairs(threads) do
+    for name in pairs(sum) do sum[name] = sum[name] + thread:get(name) end
+  end
+  print("bodies: " .. sum.right .. " right, " .. sum.wrong .. " wrong")
+end
+"""
+
+
+def verify_bodies(port, headers, body, directory):
+    """A short run of its own under the same load, so that looking at the bodies does not cost where it is measured."""
+    expected, script = pathlib.Path(directory) / "expected.json", pathlib.Path(directory) / "verify.lua"
+    expected.write_text(body)
+    script.write_text(VERIFY.format(expected=expected))
+    seen = re.search(r"bodies: (\d+) right, (\d+) wrong", run_wrk(port, 1, headers, "-s", str(script)))
+    right, wrong = int(seen[1]), int(seen[2])
+    assert right and not wrong, f"{wrong} of {right + wrong} bodies are not {body}"
+
+
+def wrk(port, seconds, headers):
+    output = run_wrk(port, seconds, headers)
     requests = int(re.search(r"(\d+) requests in", output)[1])
     return requests, float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])
 
 
 def warm_path(directory, seconds=3, rounds=5):
     world = Simulator(directory)
-    daemon = nginx = None
+    running, nginx = [world], None
     try:
         pod = world.workload("warm", "127.0.0.1")
         token = world.mint(pod=f"{pod['namespace']}/{pod['name']}", audiences=["sts.amazonaws.com"])
         daemon = Credlet(world, "--pod-request-rate", "1000000", "--pod-request-burst", "1000000",
                          "--max-connections-per-pod", "4096")
+        running.insert(0, daemon)
         wait_until(lambda: daemon.credentials("127.0.0.1").status == 200, 10)
         assert daemon.credentials("127.0.0.1", token=token).status == 200
         body = daemon.credentials("127.0.0.1").body.decode()
@@ -165,6 +199,8 @@ def warm_path(directory, seconds=3, rounds=5):
               f"{seconds} s in turn, medians")
         good = True
         for mode, headers in modes.items():
+            for where in (daemon.address[1], port):
+                verify_bodies(where, headers, body, directory)
             figures = {"credlet": [], "nginx": []}
             for _ in range(rounds):
                 for name, pid, where in (("credlet", daemon.process.pid, daemon.address[1]), ("nginx", worker(), port)):
@@ -187,9 +223,7 @@ def warm_path(directory, seconds=3, rounds=5):
         if nginx:
             nginx.terminate()
             nginx.wait(10)
-        if daemon:
-            daemon.stop()
-        world.stop()
+        stop_all(running)
 
 
 def main():
