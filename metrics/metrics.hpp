@@ -89,7 +89,6 @@ public:
     virtual sts_metrics& sts() = 0;
     virtual kubernetes_metrics& kubernetes() = 0;
     virtual void log_dropped(std::function<std::uint64_t()> read) = 0; // credlet_log_lines_dropped_total
-    virtual void log_lines_suppressed(std::uint64_t n) = 0;
     // The exposition in the Prometheus text format, process_* included.
     [[nodiscard]] virtual std::string expose() = 0;
 };

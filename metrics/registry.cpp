@@ -12,14 +12,7 @@ namespace {
 
 class prometheus_registry final : public registry {
 public:
-    explicit prometheus_registry(const clock& time)
-        : sts_(families_),
-          kubernetes_(families_, time),
-          suppressed_(prometheus::BuildCounter()
-                          .Name("credlet_log_lines_suppressed_total")
-                          .Help("Log lines held back because one of their kind was written just before.")
-                          .Register(families_)
-                          .Add({})) {
+    explicit prometheus_registry(const clock& time) : sts_(families_), kubernetes_(families_, time) {
         prometheus::BuildGauge()
             .Name("credlet_build_info")
             .Help("Always 1; the version is in the label.")
@@ -36,7 +29,6 @@ public:
         const std::lock_guard lock(mutex_);
         read_dropped_ = std::move(read);
     }
-    void log_lines_suppressed(std::uint64_t n) override { suppressed_.Increment(static_cast<double>(n)); }
 
     [[nodiscard]] std::string expose() override {
         auto all = families_.Collect();
@@ -70,7 +62,6 @@ private:
     serving_instruments serving_;
     sts_instruments sts_;
     kubernetes_instruments kubernetes_;
-    prometheus::Counter& suppressed_;
     process_metrics process_;
     std::mutex mutex_;
     std::function<std::uint64_t()> read_dropped_;

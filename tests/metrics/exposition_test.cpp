@@ -63,7 +63,6 @@ TEST_CASE("every family has help and type, its unit in its name, and counters en
         {"credlet_reloads_total", "counter"},
         {"credlet_jwks_fetches_total", "counter"},
         {"credlet_log_lines_dropped_total", "counter"},
-        {"credlet_log_lines_suppressed_total", "counter"},
         {"process_cpu_seconds_total", "counter"},
         {"process_resident_memory_bytes", "gauge"},
         {"process_start_time_seconds", "gauge"},
@@ -178,7 +177,6 @@ TEST_CASE("what the upstream loop reports is what is exposed") {
     r->kubernetes().token_reloaded("token", false);
     r->kubernetes().jwks_fetched("timed_out");
     r->log_dropped([] { return std::uint64_t{42}; });
-    r->log_lines_suppressed(7);
     const auto e = parse_exposition(r->expose());
     CHECK(e.at("credlet_credentials{state=\"renewing\"}") == 3);
     CHECK(e.at("credlet_refresh_total{result=\"ok\",trigger=\"renewal\"}") == 1);
@@ -195,5 +193,4 @@ TEST_CASE("what the upstream loop reports is what is exposed") {
     CHECK(e.at("credlet_reloads_total{result=\"error\",what=\"token\"}") == 1);
     CHECK(e.at("credlet_jwks_fetches_total{result=\"timed_out\"}") == 1);
     CHECK(e.at("credlet_log_lines_dropped_total") == 42);
-    CHECK(e.at("credlet_log_lines_suppressed_total") == 7);
 }
