@@ -16,8 +16,8 @@ MINUTE = 62
 
 @pytest.fixture
 def pods(new_pod):
-    def make(world, daemon, count):
-        made = [new_pod(in_world=world) for _ in range(count)]
+    def make(world, daemon, count, **fields):
+        made = [new_pod(in_world=world, **fields) for _ in range(count)]
         for pod in made:
             genuine(world, wait_until(lambda ip=pod["ip"]: served(daemon.credentials(ip))), pod)
         return made
@@ -33,27 +33,33 @@ def pool():
 def fades(world, daemon, pod, first):
     """STS has failed since `first` was issued: it is served until a minute before its end, then nothing is; and soon
     after STS is back, so is everything."""
-    name, blank = pod["role_arn"].rsplit("/", 1)[1], None
-    while blank is None:
+    name, answer = pod["role_arn"].rsplit("/", 1)[1], None
+    while answer is None or answer.status == 200:
+        # However long this takes: who gets an answer asked before it was given, and reads it afterwards. STS's times
+        # are in whole seconds.
+        asked = time.time()
         answer = daemon.imds_credentials(pod["ip"], name)
-        left = first["expires"] - time.time()
         if answer.status == 200:
-            assert answer.json["AccessKeyId"] == first["access_key_id"] and left > 58.5
-        else:
-            assert answer.status == 503 and left < 62
-            blank = left
+            assert answer.json["AccessKeyId"] == first["access_key_id"] and first["expires"] - asked > 59
         time.sleep(0.1)
+    assert answer.status == 503 and first["expires"] - time.time() < 62
     assert world.calls("sts", result=""), "no renewal was tried"
     world.clear()
     back = time.monotonic()
-    genuine(world, wait_until(lambda: served(daemon.credentials(pod["ip"])), 12), pod)
-    return time.monotonic() - back
+    genuine(world, wait_until(lambda: served(daemon.credentials(pod["ip"])), 8), pod)
+    assert time.monotonic() - back <= 8
+
+
+def failed_renewals(daemon):
+    return daemon.metric("refresh_total", trigger="renewal") - daemon.metric("refresh_total", trigger="renewal", result="ok")
 
 
 def test_F20_F26_F29_F37_F52_an_hour_is_long_but_a_minute_shows(start_world, start_credlet, pods, new_pod, pool):
     dark, silent, rotated, fading = (start_world() for _ in range(4))
     daemons = {id(w): start_credlet(w) for w in (dark, silent, rotated, fading)}
-    in_dark = pods(dark, daemons[id(dark)], 20)
+    # Credentials that live so shortly are renewed after half a minute: that falls into the dark one.
+    restless = pods(dark, daemons[id(dark)], 4, sts_fault={"kind": "expiry", "offset": 250})
+    in_dark = restless + pods(dark, daemons[id(dark)], 16)
     in_silent = pods(silent, daemons[id(silent)], 2)
     pods(rotated, daemons[id(rotated)], 1)
 
@@ -87,6 +93,7 @@ def test_F20_F26_F29_F37_F52_an_hour_is_long_but_a_minute_shows(start_world, sta
             genuine(silent, daemons[id(silent)].credentials(moved_in["ip"]), moved_in)
         time.sleep(0.25)
     assert min(answers.values()) >= 60
+    assert failed_renewals(daemons[id(dark)]) >= len(restless)
     assert detected is not None and detected <= 60, "the silent watch was not noticed"
     assert daemons[id(silent)].metric("watch_restarts_total", reason="idle") >= 1
 
@@ -96,9 +103,10 @@ def test_F20_F26_F29_F37_F52_an_hour_is_long_but_a_minute_shows(start_world, sta
     requests = rotated.calls("kube", mark, resource="serviceaccounts/token", code=201)
     assert [call["token_id"] for call in requests] == [new_token]
 
-    assert faded.result(30) <= 5.5
+    faded.result(30)
 
     # And when they are back, so is everything, new pods included.
+    dark.clear()
     for target in ("sts", "kube"):
         dark.post("/listen", target=target, up=True)
     late = new_pod(in_world=dark)

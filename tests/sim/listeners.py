@@ -39,6 +39,7 @@ class Listener:
         self.handler, self.certificates, self.port = handler, certificates, port
         self.certificate = "good"
         self.sockets = []
+        self.reserved = {}  # bound sockets that never listen: they keep the port ours while the listener is down
         self.accepted = 0
         self.bare = set()  # transports that no HTTP server sits on
         self.heard = b""  # what clients sent to a listener that does not speak TLS
@@ -66,18 +67,27 @@ class Listener:
             return self.server()
 
         for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-            raw = socket.socket(family, socket.SOCK_STREAM)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                raw.bind((address, self.port))
+                if family not in self.reserved:
+                    self.reserved[family] = self._bind(family, address)
+                raw = self._bind(family, address)
             except OSError:
-                raw.close()
                 if family == socket.AF_INET:
                     raise
                 continue  # no IPv6 here, or the port is taken there: IPv4 is enough
-            self.port = raw.getsockname()[1]
             options = {"ssl": context, "ssl_handshake_timeout": 10} if context else {}
             self.sockets.append(await loop.create_server(factory, sock=raw, backlog=4096, **options))
+
+    def _bind(self, family, address):
+        raw = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            raw.bind((address, self.port))
+        except OSError:
+            raw.close()
+            raise
+        self.port = raw.getsockname()[1]
+        return raw
 
     async def stop(self):
         for server in self.sockets:
