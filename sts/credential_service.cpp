@@ -20,6 +20,12 @@ using namespace std::chrono_literals;
 constexpr nanoseconds log_interval = 10s;
 constexpr nanoseconds denial_log_interval = 60s;
 
+// A maximum session duration may have been raised since it was found too low; one refused call tells.
+constexpr nanoseconds short_duration_memory = 6h;
+
+// Who failed to take in what has changed is told again after this.
+constexpr nanoseconds tell_again = 1s;
+
 // The timer runs on a clock that stands still while the machine sleeps; the store's does not.
 constexpr nanoseconds longest_sleep = 1min;
 // While the allowed rate recovers, its gauge follows at least this often.
@@ -77,7 +83,9 @@ struct credential_service::impl {
     expiry_board board;
     log_sampler failures_logged{log_interval}, denials_logged{denial_log_interval};
     std::map<credential_key, last_call> last_calls;
-    std::set<credential_key> short_duration_only; // the role's MaxSessionDuration is below what was asked for
+    // Where the role's MaxSessionDuration is below what was asked for: until when to believe that.
+    std::map<credential_key, boot_time> short_duration_until;
+    std::set<credential_key> untold; // changed, and on_change has not returned with them yet
 
     awaitable<void> run();
     void pump();
@@ -158,6 +166,8 @@ nanoseconds credential_service::impl::until_next() const {
     const auto now = time.now();
     const auto next = store.next_due(now);
     auto sleep = next ? std::min(*next - now, longest_sleep) : nanoseconds::max() / 2;
+    if (!untold.empty())
+        sleep = std::min(sleep, tell_again);
     if (store.allowed_rate(now) < config.store.calls_per_second)
         sleep = std::min(sleep, gauge_interval);
     return sleep;
@@ -168,9 +178,12 @@ void credential_service::impl::pump() {
     for (auto& c : store.due(now))
         tasks.spawn(carry_out(std::move(c)));
     metrics.allowed_rate(store.allowed_rate(now));
-    const auto changed = store.take_changed();
-    if (!changed.empty())
-        announce(changed);
+    for (const auto& key : store.take_changed())
+        untold.insert(key);
+    if (untold.empty())
+        return;
+    announce({untold.begin(), untold.end()});
+    untold.clear();
 }
 
 void credential_service::impl::announce(const std::vector<credential_key>& changed) {
@@ -179,7 +192,7 @@ void credential_service::impl::announce(const std::vector<credential_key>& chang
         const auto known = store.lookup(key, now);
         if (known.state == entry_state::absent) {
             last_calls.erase(key);
-            short_duration_only.erase(key);
+            short_duration_until.erase(key);
         }
         if (!known.usable)
             board.remove(key);
@@ -195,7 +208,9 @@ void credential_service::impl::announce(const std::vector<credential_key>& chang
 
 awaitable<void> credential_service::impl::carry_out(call c) {
     const auto started = time.now();
-    issuance_request request{c.spec, c.fresh_token, short_duration_only.contains(c.key), config.call_timeout};
+    const auto known = short_duration_until.find(c.key);
+    const bool short_duration_only = known != short_duration_until.end() && started < known->second;
+    issuance_request request{c.spec, c.fresh_token, short_duration_only, config.call_timeout};
     issuance done{.result = failure{}};
     // However this ends, the store hears of it: a call that is never finished would block its key for ever.
     try {
@@ -244,8 +259,7 @@ void credential_service::impl::tell_of_issuance(const call& c, const credentials
 }
 
 void credential_service::impl::remember_short_duration(const call& c) {
-    if (!short_duration_only.insert(c.key).second)
-        return;
+    short_duration_until.insert_or_assign(c.key, time.now() + short_duration_memory);
     log.warn(
         "the role allows no session as long as asked for; using 3600 s. Raise the role's maximum session "
         "duration or lower the session-duration annotation",

@@ -17,9 +17,10 @@ failure failed_as(failure_kind kind, std::string code, std::string message) {
 
 failure cancelled() { return failed_as(failure_kind::cancelled, "Cancelled", "credlet is stopping"); }
 
-// "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+// "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.", under one of the several
+// names that STS has for a ValidationError.
 bool exceeds_max_session_duration(const failure& f) {
-    return f.code == "ValidationError" && f.message.find("MaxSessionDuration") != std::string::npos;
+    return f.kind == failure_kind::misconfigured && f.message.find("MaxSessionDuration") != std::string::npos;
 }
 
 awaitable<outcome<credentials>> obtain_chained(client& sts, const credential_spec& spec, secret_string jwt,

@@ -11,7 +11,7 @@ namespace credlet::sts {
 struct issuance_request {
     std::shared_ptr<const credential_spec> spec;
     bool fresh_token;         // see web_identity_tokens
-    bool short_duration_only; // the role is known to allow no more than default_duration
+    bool short_duration_only; // the role was found to allow no more than default_duration
     std::chrono::milliseconds timeout;
 };
 

@@ -96,8 +96,8 @@ struct fixture {
 
 const auto web = spec_for("web");
 
-failure refused_duration() {
-    auto f = failing(kind::misconfigured, "ValidationError");
+failure refused_duration(const std::string& code = "ValidationError") {
+    auto f = failing(kind::misconfigured, code);
     f.message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.";
     return f;
 }
@@ -360,6 +360,45 @@ TEST_CASE("a duration the role does not allow falls back to 3600 s, within the c
     CHECK(f.sts.requests.at(3).duration == 43200s);
 }
 
+TEST_CASE("a refused duration is told by what STS says of it, whichever name it gives the error") {
+    for (const std::string code : {"ValidationError", "ValidationException", "ValidationErrorException"}) {
+        CAPTURE(code);
+        fixture f;
+        auto spec = web;
+        spec.duration = 43200s;
+        f.sts.script = [&](const auto& r) -> std::optional<outcome<credentials>> {
+            if (r.duration > 3600s)
+                return refused_duration(code);
+            return issued_for(r.spec, f.time, r.duration);
+        };
+        f.service.retain(spec, 0s);
+        f.until([&] { return f.service.history(spec.key()).has_value(); });
+        CHECK(f.service.lookup(spec.key()).usable);
+    }
+}
+
+TEST_CASE("a role whose maximum is raised gets the session that was asked for within 6 hours") {
+    fixture f;
+    auto spec = web;
+    spec.duration = 43200s;
+    bool raised = false;
+    f.sts.script = [&](const auto& r) -> std::optional<outcome<credentials>> {
+        if (r.duration > 3600s && !raised)
+            return refused_duration();
+        return issued_for(r.spec, f.time, r.duration);
+    };
+    f.service.retain(spec, 0s);
+    f.until([&] { return f.service.lookup(spec.key()).usable != nullptr; });
+    raised = true;
+    for (int i = 0; i < 9; ++i)
+        f.advance(36min);
+    CHECK(f.sts.requests.back().duration == 3600s);
+    f.advance(36min);
+    CHECK(f.sts.requests.back().duration == 43200s);
+    CHECK(f.service.lookup(spec.key()).usable->expires - f.time.now() == 12h);
+    CHECK(f.logged("duration_seconds", "43200") == 1);
+}
+
 TEST_CASE("F35: the second call of a fallback to 3600 s counts against the rate") {
     fixture f;
     f.sts.script = [&](const auto& r) -> std::optional<outcome<credentials>> {
@@ -552,6 +591,26 @@ TEST_CASE("who is told of a change may ask for the next thing at once") {
     f.service.retain(web, 0s);
     f.until([&] { return f.service.lookup(next.key()).usable != nullptr; });
     CHECK(f.issued.size() == 2);
+}
+
+TEST_CASE("who fails to take in a change is told of it again") {
+    fixture f;
+    f.answer_all();
+    std::vector<std::vector<credential_key>> told;
+    f.service.on_change = [&](const std::vector<credential_key>& keys) {
+        told.push_back(keys);
+        if (told.size() == 1)
+            throw std::runtime_error("a bug");
+    };
+    f.service.retain(web, 1h);
+    f.settle();
+    REQUIRE(told.size() == 1);
+    CHECK(told[0] == std::vector{web.key()});
+    f.advance(1s); // nothing is due, and yet
+    REQUIRE(told.size() == 2);
+    CHECK(told[1] == std::vector{web.key()});
+    f.advance(1s);
+    CHECK(told.size() == 2);
 }
 
 TEST_CASE("an exception in who is told ends neither the service nor the call") {
