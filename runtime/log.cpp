@@ -45,6 +45,8 @@ std::string_view name_of(log_level level) {
         return "warn";
     case log_level::error:
         return "error";
+    case log_level::audit:
+        return "audit";
     }
     return "error";
 }
@@ -371,26 +373,39 @@ std::unique_ptr<output_log> make_output_log(int descriptor, log_level lowest, lo
     return std::make_unique<descriptor_log>(descriptor, lowest, format, flush_limit);
 }
 
-log_sampler::verdict log_sampler::admit(std::string_view key, std::chrono::nanoseconds now) {
-    constexpr std::size_t max_keys = 256;
-    constexpr std::uint64_t all_others = 0; // one budget for what does not fit any more
+log_sampler::entry* log_sampler::find(std::uint64_t key) {
+    const auto found = std::ranges::find(entries_, key, &entry::key);
+    return found == entries_.end() ? nullptr : &*found;
+}
 
-    const auto find = [this](std::uint64_t k) {
-        return std::find_if(entries_.begin(), entries_.end(), [k](const entry& e) { return e.key == k; });
-    };
+// What they held back is told by the entry of all that found no place.
+void log_sampler::forget_passed(std::chrono::nanoseconds now) {
+    std::uint64_t held_back = 0;
+    std::erase_if(entries_, [&](const entry& e) {
+        if (now < e.next)
+            return false;
+        held_back += e.suppressed;
+        return true;
+    });
+    if (held_back == 0)
+        return;
+    if (entry* const shared = find(all_others))
+        shared->suppressed += held_back;
+    else
+        entries_.push_back({all_others, now, held_back});
+}
+
+log_sampler::verdict log_sampler::admit(std::string_view key, std::chrono::nanoseconds now) {
     std::uint64_t hash = std::hash<std::string_view>{}(key);
-    auto found = find(hash);
-    if (found == entries_.end() && entries_.size() >= max_keys) {
-        // Room is made by those that hold nothing back any more.
-        std::erase_if(entries_, [now](const entry& e) { return e.next <= now && e.suppressed == 0; });
+    entry* found = find(hash);
+    if (found == nullptr && entries_.size() >= max_keys) {
+        forget_passed(now);
         if (entries_.size() >= max_keys) {
             hash = all_others;
             found = find(hash);
-        } else {
-            found = entries_.end();
         }
     }
-    if (found == entries_.end()) {
+    if (found == nullptr) {
         entries_.push_back({hash, now + interval_, 0});
         return {true, 0};
     }

@@ -16,7 +16,8 @@
 
 namespace credlet {
 
-enum class log_level { debug, info, warn, error };
+// audit: what must be on record whatever the level; it cannot be turned off.
+enum class log_level { debug, info, warn, error, audit };
 enum class log_format { json, text };
 
 // One key and its value. A secret_string has no way in.
@@ -55,6 +56,7 @@ public:
     void info(std::string_view m, std::initializer_list<log_field> f = {}) { write(log_level::info, m, f); }
     void warn(std::string_view m, std::initializer_list<log_field> f = {}) { write(log_level::warn, m, f); }
     void error(std::string_view m, std::initializer_list<log_field> f = {}) { write(log_level::error, m, f); }
+    void audit(std::string_view m, std::initializer_list<log_field> f = {}) { write(log_level::audit, m, f); }
 };
 
 // Writes to a file descriptor (1 in production). Flushes what it can on destruction, within flush_limit.
@@ -67,7 +69,8 @@ std::unique_ptr<output_log> make_output_log(int descriptor, log_level lowest, lo
                                             std::chrono::milliseconds flush_limit);
 
 // Lets one line per key through in each interval and counts the rest, which the next line then mentions: an
-// error per request must not become a line per request. Bounded; not thread-safe.
+// error per request must not become a line per request. Not thread-safe. Bounded: keys whose interval has
+// passed make room for new ones, and while there is none, all that find no place share one budget.
 class log_sampler {
 public:
     explicit log_sampler(std::chrono::nanoseconds interval) : interval_(interval) {}
@@ -84,6 +87,12 @@ private:
         std::chrono::nanoseconds next;
         std::uint64_t suppressed;
     };
+    static constexpr std::size_t max_keys = 256;
+    static constexpr std::uint64_t all_others = 0; // the shared budget
+
+    entry* find(std::uint64_t key);
+    void forget_passed(std::chrono::nanoseconds now);
+
     std::chrono::nanoseconds interval_;
     std::vector<entry> entries_;
 };

@@ -303,6 +303,22 @@ TEST_CASE("F48: a million errors with ever new keys stay a few hundred lines") {
         written += sampler.admit("key " + std::to_string(i % 5000), std::chrono::microseconds(i)).write;
     CHECK(written <= 257);
     CHECK(written > 200);
-    // Once the interval is over, a new key gets a line again.
+    // Once the interval is over, each new key gets a line again.
     CHECK(sampler.admit("another", 1h).write);
+    CHECK(sampler.admit("and yet another", 1h).write);
+}
+
+TEST_CASE("F48: what a forgotten key held back is told with the lines of those that found no place") {
+    log_sampler sampler(10s);
+    std::uint64_t suppressed = 0;
+    for (int i = 0; i < 256; ++i) {
+        CHECK(sampler.admit("early " + std::to_string(i), 0s).write);
+        CHECK_FALSE(sampler.admit("early " + std::to_string(i), 1s).write);
+    }
+    for (int i = 0; i < 1000; ++i)
+        suppressed += sampler.admit("late " + std::to_string(i), 10s).suppressed;
+    suppressed += sampler.admit("late 1001", 20s).suppressed;
+    for (int i = 0; i < 1000; ++i)
+        suppressed += sampler.admit("last " + std::to_string(i), 20s).suppressed;
+    CHECK(suppressed >= 256);
 }
