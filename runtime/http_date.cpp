@@ -1,5 +1,6 @@
 // The three date forms of HTTP (RFC 9110 section 5.6.7), and what is made of them.
 
+#include "runtime/ascii.hpp"
 #include "runtime/https_client.hpp"
 
 #include <algorithm>
@@ -63,11 +64,6 @@ std::optional<wall_time> make_time(const date_reader& reader, int year, unsigned
     return std::chrono::sys_days(date) + time;
 }
 
-bool equal_ignoring_case(std::string_view a, std::string_view b) {
-    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-    return std::ranges::equal(a, b, {}, lower, lower);
-}
-
 } // namespace
 
 std::optional<wall_time> http_date(std::string_view text) {
@@ -112,7 +108,7 @@ std::optional<wall_time> http_date(std::string_view text) {
 
 std::optional<std::string_view> http_response::header(std::string_view name) const {
     for (const auto& [key, value] : headers)
-        if (equal_ignoring_case(key, name))
+        if (ascii::equal_ignoring_case(key, name))
             return value;
     return std::nullopt;
 }

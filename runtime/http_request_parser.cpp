@@ -1,5 +1,7 @@
 #include "runtime/http_request_parser.hpp"
 
+#include "runtime/ascii.hpp"
+
 #include <algorithm>
 #include <cstring>
 
@@ -9,33 +11,26 @@ namespace {
 
 // What a byte may be part of.
 enum byte_class : std::uint8_t {
-    token_byte = 1,  // RFC 9110 section 5.6.2: methods, field names, options of Connection
+    token_byte = 1,  // ascii::is_token_byte
     target_byte = 2, // visible ASCII but '#', which has no place in a request target
     value_byte = 4,  // RFC 9110 section 5.5: visible ASCII, obs-text, SP, HTAB
     host_byte = 8,   // of RFC 3986's host and port, what names and addresses consist of
 };
 
-constexpr bool is_alphanumeric(unsigned c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-
 constexpr auto byte_classes = [] {
     std::array<std::uint8_t, 256> table{};
-    for (unsigned c = 0; c < 256; ++c) {
-        const auto one_of = [c](std::string_view set) {
-            return std::any_of(set.begin(), set.end(),
-                               [c](char s) { return static_cast<unsigned char>(s) == c; });
-        };
+    for (unsigned byte = 0; byte < 256; ++byte) {
+        const auto c = static_cast<char>(byte);
         unsigned classes = 0;
-        if (is_alphanumeric(c) || one_of("!#$%&'*+-.^_`|~"))
+        if (ascii::is_token_byte(c))
             classes |= token_byte;
-        if (c > ' ' && c < 0x7f && c != '#')
+        if (byte > ' ' && byte < 0x7f && c != '#')
             classes |= target_byte;
-        if ((c >= ' ' && c != 0x7f) || c == '\t')
+        if ((byte >= ' ' && byte != 0x7f) || c == '\t')
             classes |= value_byte;
-        if (is_alphanumeric(c) || one_of("-._:[]%"))
+        if (ascii::is_alphanumeric(c) || std::string_view("-._:[]%").find(c) != std::string_view::npos)
             classes |= host_byte;
-        table[c] = static_cast<std::uint8_t>(classes);
+        table[byte] = static_cast<std::uint8_t>(classes);
     }
     return table;
 }();
@@ -67,13 +62,6 @@ const char* skip_value(const char* p, const char* end) {
     return skip(p, value_byte);
 }
 
-char to_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
-
-bool equals_lower_case(std::string_view text, std::string_view lower_case) {
-    return text.size() == lower_case.size() && std::equal(text.begin(), text.end(), lower_case.begin(),
-                                                          [](char a, char b) { return to_lower(a) == b; });
-}
-
 std::string_view trim(std::string_view text) {
     while (!text.empty() && is_space(text.front()))
         text.remove_prefix(1);
@@ -86,7 +74,7 @@ std::string_view trim(std::string_view text) {
 bool lists_option(std::string_view list, std::string_view lower_case) {
     while (!list.empty()) {
         const auto comma = std::min(list.find(','), list.size());
-        if (equals_lower_case(trim(list.substr(0, comma)), lower_case))
+        if (ascii::equal_ignoring_case(trim(list.substr(0, comma)), lower_case))
             return true;
         list.remove_prefix(std::min(comma + 1, list.size()));
     }
@@ -214,7 +202,7 @@ private:
     std::optional<request_fault> framing(const header_view& header) {
         switch (header.name.size()) { // most names are told apart by their length alone
         case 4:
-            if (equals_lower_case(header.name, "host")) {
+            if (ascii::equal_ignoring_case(header.name, "host")) {
                 const auto wrong = [](char c) { return !is(c, host_byte); };
                 if (has_host_ || header.value.empty() ||
                     std::any_of(header.value.begin(), header.value.end(), wrong))
@@ -224,22 +212,22 @@ private:
             }
             break;
         case 6:
-            if (equals_lower_case(header.name, "expect"))
+            if (ascii::equal_ignoring_case(header.name, "expect"))
                 return request_fault::has_body;
             break;
         case 10:
-            if (equals_lower_case(header.name, "connection") && lists_option(header.value, "close"))
+            if (ascii::equal_ignoring_case(header.name, "connection") && lists_option(header.value, "close"))
                 head_.keep_alive = false;
             break;
         case 14:
-            if (equals_lower_case(header.name, "content-length")) {
+            if (ascii::equal_ignoring_case(header.name, "content-length")) {
                 if (has_content_length_ || header.value != "0")
                     return request_fault::has_body;
                 has_content_length_ = true;
             }
             break;
         case 17:
-            if (equals_lower_case(header.name, "transfer-encoding"))
+            if (ascii::equal_ignoring_case(header.name, "transfer-encoding"))
                 return request_fault::has_body;
             break;
         default:
@@ -300,7 +288,7 @@ unsigned status_of(request_fault fault) {
 
 const header_view* request_head::find(std::string_view lower_case_name) const {
     for (const auto& header : headers()) {
-        if (equals_lower_case(header.name, lower_case_name))
+        if (ascii::equal_ignoring_case(header.name, lower_case_name))
             return &header;
     }
     return nullptr;
@@ -309,7 +297,7 @@ const header_view* request_head::find(std::string_view lower_case_name) const {
 std::size_t request_head::count(std::string_view lower_case_name) const {
     std::size_t n = 0;
     for (const auto& header : headers())
-        n += equals_lower_case(header.name, lower_case_name) ? 1 : 0;
+        n += ascii::equal_ignoring_case(header.name, lower_case_name) ? 1 : 0;
     return n;
 }
 

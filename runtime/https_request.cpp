@@ -1,5 +1,7 @@
 #include "runtime/https_request.hpp"
 
+#include "runtime/ascii.hpp"
+
 #include <algorithm>
 #include <array>
 
@@ -11,12 +13,9 @@ constexpr std::array<std::string_view, 9> own_headers{
     "host", "content-length", "connection", "transfer-encoding", "user-agent",
     "te",   "upgrade",        "expect",     "accept-encoding"};
 
-// RFC 9110 section 5.6.2.
-bool is_token_byte(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+bool is_token(std::string_view text) {
+    return !text.empty() && std::ranges::all_of(text, ascii::is_token_byte);
 }
-bool is_token(std::string_view text) { return !text.empty() && std::ranges::all_of(text, is_token_byte); }
 
 bool is_target_byte(char c) { return c > ' ' && c < 0x7f && c != '#'; }
 
@@ -24,11 +23,8 @@ bool is_target_byte(char c) { return c > ' ' && c < 0x7f && c != '#'; }
 bool is_value_byte(char c) { return (c >= ' ' && c < 0x7f) || c == '\t'; }
 
 bool is_own(std::string_view name) {
-    std::string lower(name);
-    std::ranges::transform(lower, lower.begin(), [](char c) {
-        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    });
-    return std::ranges::find(own_headers, lower) != own_headers.end();
+    return std::ranges::any_of(own_headers,
+                               [name](auto own) { return ascii::equal_ignoring_case(name, own); });
 }
 
 result<void> check(const http_request& request) {

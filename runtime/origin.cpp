@@ -1,5 +1,6 @@
 // Where requests go: the URL an operator configured, taken apart once and strictly.
 
+#include "runtime/ascii.hpp"
 #include "runtime/https_client.hpp"
 
 #include <boost/asio/ip/address.hpp>
@@ -10,12 +11,7 @@
 namespace credlet {
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_name_byte(char c) {
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
-}
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+bool is_name_byte(char c) { return ascii::is_alphanumeric(c) || c == '-' || c == '_'; }
 
 // RFC 1123 names, with the underscore that some clusters use. A name that ends in a number must be an IPv4
 // address.
@@ -30,7 +26,7 @@ bool is_host(std::string_view host) {
         if (label.empty() || label.size() > 63 || !std::ranges::all_of(label, is_name_byte))
             return false;
     }
-    if (!std::ranges::all_of(label, is_digit))
+    if (!std::ranges::all_of(label, ascii::is_digit))
         return true;
     boost::system::error_code ec;
     asio::ip::make_address_v4(host, ec);
@@ -39,27 +35,27 @@ bool is_host(std::string_view host) {
 
 bool is_path_byte(char c) { return c > ' ' && c < 0x7f && c != '\\' && c != '"' && c != '<' && c != '>'; }
 
-error bad_url(std::string_view url, std::string_view why) {
-    return fail(errc::malformed,
-                "'" + std::string(url.substr(0, 200)) + "' is not a usable URL: " + std::string(why));
+// The URL itself is not repeated: it may carry a password.
+error bad_url(std::string_view why) {
+    return fail(errc::malformed, "this is not a usable URL: " + std::string(why));
 }
 
 } // namespace
 
 result<origin> parse_origin(std::string_view url) {
     constexpr std::string_view scheme = "https://";
-    if (url.size() < scheme.size() || !std::ranges::equal(url.substr(0, scheme.size()), scheme, {}, lower))
-        return bad_url(url, "it must start with https://");
+    if (!ascii::equal_ignoring_case(url.substr(0, scheme.size()), scheme))
+        return bad_url("it must start with https://");
     std::string_view rest = url.substr(scheme.size());
     if (rest.find_first_of("?#") != std::string_view::npos)
-        return bad_url(url, "a query or a fragment has no place here");
+        return bad_url("a query or a fragment has no place here");
 
     const std::string_view where = rest.substr(0, rest.find('/'));
     std::string_view path = rest.substr(where.size());
     if (where.find('@') != std::string_view::npos)
-        return bad_url(url, "user information has no place here");
+        return bad_url("user information has no place here");
     if (!std::ranges::all_of(path, is_path_byte))
-        return bad_url(url, "its path holds a byte that must be percent-encoded");
+        return bad_url("its path holds a byte that must be percent-encoded");
     while (path.ends_with('/'))
         path.remove_suffix(1);
 
@@ -70,27 +66,27 @@ result<origin> parse_origin(std::string_view url) {
     if (where.starts_with('[')) {
         const auto end = where.find(']');
         if (end == std::string_view::npos)
-            return bad_url(url, "the bracket around its IPv6 address is not closed");
+            return bad_url("the bracket around its IPv6 address is not closed");
         host = where.substr(1, end - 1);
         port = where.substr(end + 1);
         boost::system::error_code ec;
         asio::ip::make_address_v6(host, ec);
         if (ec || host.find('%') != std::string_view::npos)
-            return bad_url(url, "what stands in brackets is not an IPv6 address");
+            return bad_url("what stands in brackets is not an IPv6 address");
     } else {
         host = where.substr(0, where.find(':'));
         port = where.substr(host.size());
         if (!is_host(host))
-            return bad_url(url, "it names no valid host");
+            return bad_url("it names no valid host");
     }
     if (!port.empty()) {
         port.remove_prefix(1);
         const auto [end, ec] = std::from_chars(port.data(), port.data() + port.size(), parsed.port);
         if (where[where.size() - port.size() - 1] != ':' || ec != std::errc() ||
             end != port.data() + port.size() || parsed.port == 0)
-            return bad_url(url, "its port is not a number from 1 to 65535");
+            return bad_url("its port is not a number from 1 to 65535");
     }
-    std::ranges::transform(host, std::back_inserter(parsed.host), lower);
+    std::ranges::transform(host, std::back_inserter(parsed.host), ascii::lower);
     return parsed;
 }
 
