@@ -6,8 +6,10 @@ namespace credlet {
 
 connection_table::admission connection_table::admit(const asio::ip::address& peer) const {
     const std::size_t held = held_by(peer);
-    if (held >= max_per_peer_)
-        return {verdict::peer_limit};
+    if (held >= max_per_peer_) {
+        open_connection* const own = longest_idle_of(peer);
+        return own == nullptr ? admission{verdict::peer_limit} : admission{verdict::after_eviction, own};
+    }
     if (all_.size() < max_total_)
         return {verdict::welcome};
 
@@ -26,6 +28,16 @@ connection_table::admission connection_table::admit(const asio::ip::address& pee
         }
     }
     return chosen == nullptr ? admission{verdict::server_full} : admission{verdict::after_eviction, chosen};
+}
+
+open_connection* connection_table::longest_idle_of(const asio::ip::address& peer) const {
+    open_connection* chosen = nullptr;
+    for (open_connection* candidate : all_) {
+        if (candidate->is_idle() && candidate->peer() == peer &&
+            (chosen == nullptr || candidate->deadline() < chosen->deadline()))
+            chosen = candidate;
+    }
+    return chosen;
 }
 
 void connection_table::add(open_connection& connection) {

@@ -1,12 +1,13 @@
 #pragma once
 // Who is connected, and who may connect: the limits in total and per peer, and who gives way when all places
 // are taken. Plain decisions without I/O. A walk over all connections takes some ten microseconds and happens
-// only when the server is full, once per sweep, or when an address changes hands.
+// only when a limit is reached, once per sweep, when an address changes hands, or in a drain.
 
 #include "runtime/clock.hpp"
 
 #include <boost/asio/ip/address.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <unordered_map>
 #include <vector>
@@ -58,16 +59,17 @@ public:
     enum class verdict {
         welcome,
         after_eviction, // once gives_way is cut
-        peer_limit,     // the peer holds as many as a peer may
+        peer_limit,     // the peer holds as many as a peer may, all of them busy
         server_full,    // and nobody can be asked to give way
     };
     struct admission {
         verdict what = verdict::welcome;
         open_connection* gives_way = nullptr;
     };
-    // Whether a connection of this peer may be added. When all places are taken, the longest idle connection
-    // of the peer that holds most gives way; but nobody displaces a peer that holds fewer connections than
-    // himself.
+    // Whether a connection of this peer may be added. A peer at its limit gives up its own longest idle
+    // connection: a client that forgot it has no use for it. When all places are taken, the longest idle
+    // connection of the peer that holds most gives way; but nobody displaces a peer that holds fewer
+    // connections than himself.
     [[nodiscard]] admission admit(const asio::ip::address& peer) const;
 
     void add(open_connection& connection);
@@ -75,6 +77,8 @@ public:
 
     [[nodiscard]] std::size_t size() const { return all_.size(); }
     [[nodiscard]] bool empty() const { return all_.empty(); }
+    // Whether nobody is owed an answer.
+    [[nodiscard]] bool all_idle() const { return std::ranges::all_of(all_, &open_connection::is_idle); }
     [[nodiscard]] std::size_t held_by(const asio::ip::address& peer) const;
 
     // Calls f for every connection; f may remove the one it is given.
@@ -87,6 +91,8 @@ public:
     }
 
 private:
+    [[nodiscard]] open_connection* longest_idle_of(const asio::ip::address& peer) const;
+
     std::size_t max_total_;
     std::size_t max_per_peer_;
     std::vector<open_connection*> all_;

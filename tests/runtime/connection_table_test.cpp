@@ -40,13 +40,29 @@ struct fixture {
 TEST_CASE_FIXTURE(fixture, "T18: a peer may hold so many connections and not one more") {
     for (int i = 0; i < 4; ++i) {
         CHECK(table.admit(address(1)).what == verdict::welcome);
-        add(1, true);
+        add(1, false);
     }
     CHECK(table.held_by(address(1)) == 4);
     CHECK(table.admit(address(1)).what == verdict::peer_limit);
     CHECK(table.admit(address(2)).what == verdict::welcome);
     table.remove(all.front());
     CHECK(table.admit(address(1)).what == verdict::welcome);
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "T18: at its limit a peer's own longest idle connection gives way, nobody else's") {
+    add(2, true, 0s);
+    add(1, false, 1s);
+    add(1, true, 3s);
+    auto& expected = add(1, true, 2s);
+    add(1, true, 4s);
+    for (const bool full : {false, true}) {
+        CAPTURE(full);
+        const auto admission = table.admit(address(1));
+        CHECK(admission.what == verdict::after_eviction);
+        CHECK(admission.gives_way == &expected);
+        add(2, true, 0s);
+    }
 }
 
 TEST_CASE_FIXTURE(fixture,
