@@ -2,6 +2,7 @@
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 
 #include <cassert>
 #include <exception>
@@ -14,9 +15,9 @@ task_group::task_group(asio::any_io_executor executor)
 
 task_group::~task_group() { assert(running_.empty() && "cancel and drain a task group before it goes"); }
 
-void task_group::spawn(awaitable<void> task) {
+bool task_group::spawn(awaitable<void> task) {
     if (cancelled_)
-        return;
+        return false;
     const auto signal = running_.insert(running_.end(), std::make_shared<asio::cancellation_signal>());
     asio::co_spawn(
         executor_, std::move(task),
@@ -34,15 +35,18 @@ void task_group::spawn(awaitable<void> task) {
                 on_exception("unknown exception");
             }
         }));
+    return true;
 }
 
 void task_group::cancel() {
     cancelled_ = true;
-    // Emitting may end a task and so erase its element.
-    for (auto it = running_.begin(); it != running_.end();) {
-        const auto signal = *it++;
+    const auto signals = running_; // emitting may end a task and so erase its element
+    for (const auto& signal : signals)
         signal->emit(asio::cancellation_type::terminal);
-    }
+    // Outside of a handler Asio carries out an emit later, by a bare pointer into the signal
+    // (chriskohlhoff/asio#1332): the signals live until that has been done, whatever ends before it.
+    if (!signals.empty())
+        asio::post(executor_, [signals] {});
 }
 
 awaitable<void> task_group::drained() {

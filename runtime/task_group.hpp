@@ -21,11 +21,12 @@ public:
     task_group& operator=(const task_group&) = delete;
     ~task_group();
 
-    // Starts the task unless the group has been cancelled. An exception that escapes it is a bug: it is
-    // handed to on_exception, and the other tasks go on.
-    void spawn(awaitable<void> task);
+    // Starts the task, or returns false: a cancelled group takes no more. An exception that escapes a task is
+    // a bug: it is handed to on_exception, and the other tasks go on.
+    bool spawn(awaitable<void> task);
 
-    // Asks every task to stop (terminal cancellation) and refuses new ones. Call it on the group's executor.
+    // Asks every task to stop (terminal cancellation) and refuses new ones. Call it on the thread of the
+    // group's executor, within one of its handlers or while it does not run.
     void cancel();
 
     // Completes once no task is left.
