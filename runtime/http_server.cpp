@@ -16,10 +16,12 @@ awaitable<void> outlive_answers(std::shared_ptr<http_server_core> core) { co_awa
 awaitable<std::size_t> drain_all(std::shared_ptr<http_server_core> core,
                                  std::vector<std::shared_ptr<http_listener>> listeners,
                                  std::chrono::milliseconds grace) {
+    const auto begun = std::chrono::steady_clock::now();
     core->start_draining();
+    co_await core->answered(begun + grace / 2);
     for (const auto& listener : listeners)
         listener->finish();
-    co_await core->emptied(grace);
+    co_await core->emptied(begun + grace);
     const std::size_t owed = core->cut_all();
     co_await core->answers.drained();
     co_return owed;
@@ -43,6 +45,8 @@ public:
     }
 
     result<std::size_t> listen(const asio::ip::tcp::endpoint& where) override {
+        if (core_->draining())
+            return fail(errc::cancelled, "the server is draining");
         auto opened = http_listener::open(core_, reserve_, where, listeners_.size());
         if (opened.has_error())
             return opened.error();
@@ -63,7 +67,8 @@ public:
     void close_peer(const asio::ip::address& peer) override { core_->close_peer(peer); }
 
     awaitable<std::size_t> drain(std::chrono::milliseconds grace) override {
-        return drain_all(core_, listeners_, grace);
+        // A coroutine of its own: the listeners are those of the moment at which it runs.
+        co_return co_await drain_all(core_, listeners_, grace);
     }
 
 private:

@@ -4,8 +4,8 @@
 // backpressure against pipelining.
 //
 // Limits (http_server_limits) hold per request, per connection, per peer and in total. One peer cannot take
-// the places of the others: above its own limit its connections are refused, and when the server is full the
-// longest idle connection of the peer that holds most gives way.
+// the places of the others: at its own limit its longest idle connection gives way, or the new one is refused
+// if all are busy; and when the server is full, the longest idle connection of the peer that holds most.
 
 #include "runtime/async.hpp"
 #include "runtime/clock.hpp"
@@ -84,8 +84,6 @@ public:
                                               connection_info connection) = 0;
     // The answer to a request that the server itself refuses. The connection closes after it.
     virtual reply_ptr answer_fault(request_fault fault, const connection_info& connection) = 0;
-    // Whether the connection must close after this reply although the caller would keep it.
-    virtual bool close_after(const rendered_reply&) { return false; }
 };
 
 struct http_server_limits {
@@ -118,7 +116,7 @@ public:
     // ended.
     virtual ~http_server() = default;
     // Binds and listens. Retrying a busy or missing address is the caller's business. Port 0: see
-    // endpoints(). IPv6 sockets take no IPv4 connections.
+    // endpoints(). IPv6 sockets take no IPv4 connections. errc::cancelled from the beginning of a drain on.
     virtual result<std::size_t> listen(const asio::ip::tcp::endpoint& where) = 0;
     // In the order of the listen() calls, with the ports that port 0 became.
     [[nodiscard]] virtual std::vector<asio::ip::tcp::endpoint> endpoints() const = 0;
@@ -126,9 +124,10 @@ public:
     // Closes every connection of a peer: its address now belongs to somebody else. Where a request is being
     // answered, the connection closes behind that answer.
     virtual void close_peer(const asio::ip::address& peer) = 0;
-    // Takes what is queued in the accept queues, then stops accepting; every reply from now on carries
-    // Connection: close, idle connections close at once; those just accepted have a second to bring their
-    // request. Completes when none is left or `grace` has passed, in which case the rest are cut and their
+    // Every reply from now on carries Connection: close, idle connections close at once; those just accepted
+    // have a second to bring their request. Stops accepting last: when no connection is owed an answer any
+    // more, or after half of `grace`; what stands in the accept queues then is still taken and answered.
+    // Completes when no connection is left or `grace` has passed, in which case the rest are cut and their
     // answer_later is cancelled. Returns how many were cut before their answer was whole.
     virtual awaitable<std::size_t> drain(std::chrono::milliseconds grace) = 0;
 };

@@ -42,18 +42,23 @@ public:
 
     void close_peer(const asio::ip::address& peer);
     void start_draining();
-    // Waits until no connection is left or grace has passed.
-    awaitable<void> emptied(std::chrono::milliseconds grace);
+    // A connection is owed nothing any more.
+    void settled();
+    // While draining: waits until no connection is owed an answer, or until end.
+    awaitable<void> answered(std::chrono::steady_clock::time_point end);
+    // Likewise until no connection is left.
+    awaitable<void> emptied(std::chrono::steady_clock::time_point end);
     // Closes all connections and cancels their answers; returns how many were owed one.
     std::size_t cut_all();
 
 private:
     void sweep_later();
+    awaitable<void> wait_for_change(std::chrono::steady_clock::time_point end);
 
     const http_server_events events_;
     std::chrono::milliseconds sweep_interval_;
     loop_timer sweep_timer_;
-    loop_timer emptied_timer_;
+    loop_timer settled_timer_; // cancelled whenever a connection has settled
     bool sweeping_ = false;
     bool draining_ = false;
 };

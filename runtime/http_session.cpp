@@ -34,8 +34,6 @@ void http_session::start(std::shared_ptr<http_server_core> core, loop_socket soc
     const auto now = self->core_->time.now();
     self->core_->opened(*self);
     self->rest(now);
-    if (self->core_->draining())
-        self->wind_down(now);
 }
 
 http_session::http_session(std::shared_ptr<http_server_core> core, loop_socket socket, connection_info info)
@@ -133,22 +131,34 @@ void http_session::make_room() {
     if (end_ < buffer_.size())
         return;
     if (begin_ > 0) {
-        std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
         end_ -= begin_;
+        std::memmove(buffer_.data(), buffer_.data() + begin_, end_);
+        OPENSSL_cleanse(buffer_.data() + end_, begin_);
         begin_ = 0;
     } else {
         buffer_.resize(std::min(2 * buffer_.size(), core_->limits.max_head));
     }
 }
 
-void http_session::rest(boot_time now) {
-    begin_ = end_ = 0;
+// Heads carry tokens, and a connection may be open for long after them.
+void http_session::forget_input() {
     if (buffer_.size() > initial_buffer) {
         buffer_ = secret_string();
         buffer_.resize(initial_buffer);
+    } else {
+        OPENSSL_cleanse(buffer_.data(), end_); // no more has been written to
     }
+    begin_ = end_ = 0;
+}
+
+void http_session::rest(boot_time now) {
+    forget_input();
     enter(phase::idle, now + core_->limits.idle_timeout);
-    read();
+    // Before it reads: what has been read is not seen to be waiting any more.
+    if (core_->draining())
+        wind_down(now);
+    if (phase_ != phase::closed)
+        read();
 }
 
 // Requests.
@@ -206,7 +216,10 @@ bool http_session::refuse(request_fault fault, boot_time now) {
 }
 
 void http_session::ask_later() {
-    core_->answers.spawn(wait_for_answer(pointer(this), std::make_unique<owned_request>(core_->head)));
+    const bool asked =
+        core_->answers.spawn(wait_for_answer(pointer(this), std::make_unique<owned_request>(core_->head)));
+    if (!asked) // the server has stopped for good: nothing would ever wake this session again
+        cut();
 }
 
 awaitable<void> http_session::wait_for_answer(pointer self, std::unique_ptr<owned_request> request) {
@@ -246,7 +259,7 @@ bool http_session::send(reply_ptr reply, boot_time now) {
     if (!reply)
         throw std::logic_error("a request handler gave no reply");
     keeps_ = caller_keeps_ && !retired_ && !core_->draining() &&
-             requests_ < core_->limits.max_requests_per_connection && !core_->handler.close_after(*reply);
+             requests_ < core_->limits.max_requests_per_connection;
     reply_ = std::move(reply);
     sent_ = 0;
     to_send_ = reply_->head().size() + (keeps_ ? rendered_reply::blank_line : closing_end).size() +
@@ -317,8 +330,9 @@ void http_session::linger(boot_time now) {
     socket_.shutdown(loop_socket::shutdown_send, ec);
     if (ec)
         return cut();
-    begin_ = end_ = 0;
+    forget_input();
     enter(phase::lingering, now + linger_time);
+    core_->settled();
     read();
 }
 

@@ -44,6 +44,7 @@ private:
     void read();
     void on_read(const error_code& ec, std::size_t bytes);
     void make_room();
+    void forget_input();
     void rest(boot_time now);
 
     // Requests. Each returns whether the next request may be looked at.

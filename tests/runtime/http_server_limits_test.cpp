@@ -2,13 +2,11 @@
 
 #include "runtime/http_server.hpp"
 #include "tests/support/runtime_http_server_fixture.hpp"
+#include "tests/support/runtime_no_more_descriptors.hpp"
 
 #include <doctest/doctest.h>
 
-#include <ctime>
-#include <fcntl.h>
 #include <fstream>
-#include <sys/resource.h>
 
 using namespace credlet;
 using namespace credlet::test;
@@ -29,25 +27,6 @@ http_server_limits with(const std::function<void(http_server_limits&)>& change) 
     change(limits);
     return limits;
 }
-
-// While it lives, the process can open no more descriptors.
-class no_more_descriptors {
-public:
-    no_more_descriptors() {
-        ::getrlimit(RLIMIT_NOFILE, &before_);
-        const int next = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-        ::close(next);
-        auto now = before_;
-        now.rlim_cur = static_cast<rlim_t>(next);
-        ::setrlimit(RLIMIT_NOFILE, &now);
-    }
-    no_more_descriptors(const no_more_descriptors&) = delete;
-    no_more_descriptors& operator=(const no_more_descriptors&) = delete;
-    ~no_more_descriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-    rlimit before_{};
-};
 
 } // namespace
 
@@ -99,14 +78,14 @@ TEST_CASE("T17: many small requests in one packet do not keep others waiting") {
     CHECK(order.find('o') <= 32);
 }
 
-TEST_CASE("T18: a peer that holds its connections is refused more, while others are served") {
+TEST_CASE("T18: a peer that keeps its connections busy is refused more, while others are served") {
     http_server_fixture f;
     std::vector<loopback_peer> held;
     for (int i = 0; i < 64; ++i) {
         held.push_back(f.connect("127.0.0.2"));
-        held.back().send("G");
+        held.back().send(get_request("/later/x"));
     }
-    CHECK(f.until([&] { return f.server->connections() == 64; }));
+    CHECK(f.until([&] { return f.handler.waiting == 64; }));
     auto refused = f.connect("127.0.0.2");
     CHECK(f.until_closed(refused));
     CHECK(f.rejected["peer_limit"] == 1);
@@ -115,13 +94,28 @@ TEST_CASE("T18: a peer that holds its connections is refused more, while others 
         CHECK(body_of(f.get(other, "/now/x")) == "x");
     }
     CHECK(f.opened == 64 + 17);
+}
 
-    held.pop_back();
-    CHECK(f.until([&] { return f.server->connections() <= 64; }));
-    CHECK(f.until([&] {
-        auto again = f.connect("127.0.0.2");
-        return is_status(f.get(again, "/now/x"), 200);
-    }));
+TEST_CASE("T18: above its limit a peer's longest idle connection gives way to its newest") {
+    http_server_fixture f(with([](auto& limits) { limits.max_connections_per_peer = 3; }));
+    auto other = f.connect("127.0.0.3"); // idle longer than all of them
+    f.get(other, "/now/x");
+    std::vector<loopback_peer> held;
+    for (int i = 0; i < 3; ++i) {
+        f.time.advance(1s);
+        held.push_back(f.connect("127.0.0.2"));
+        f.get(held.back(), "/now/x");
+    }
+    f.time.advance(1s);
+    f.get(held[0], "/now/x"); // so that the second is idle longest
+    auto newest = f.connect("127.0.0.2");
+    CHECK(body_of(f.get(newest, "/now/x")) == "x");
+    CHECK(f.until_closed(held[1]));
+    CHECK_FALSE(held[0].ended());
+    CHECK_FALSE(held[2].ended());
+    CHECK_FALSE(other.ended());
+    CHECK(f.rejected["evicted"] == 1);
+    CHECK(f.rejected["peer_limit"] == 0);
 }
 
 TEST_CASE("T18: a head that comes too slowly is cut, however steadily it comes") {
@@ -134,7 +128,7 @@ TEST_CASE("T18: a head that comes too slowly is cut, however steadily it comes")
     auto other = f.connect("127.0.0.3");
     for (int i = 0; i < 49; ++i) {
         slow.send(i == 0 ? "GET /" : "x");
-        f.run_for(1ms);
+        f.settle();
         f.time.advance(100ms);
     }
     f.run_for(30ms);
@@ -165,14 +159,25 @@ TEST_CASE("T18: an idle connection is closed after the idle time, counted from t
 
 TEST_CASE("T18: a caller that does not read its answer is cut, one that reads slowly is not before the whole "
           "time") {
-    http_server_fixture f;
+    http_server_fixture f(with([](auto& limits) {
+        limits.write_timeout = 2s;
+        limits.request_timeout = 10s;
+    }));
     auto stalled = f.connect_with_small_window();
+    auto slow = f.connect_with_small_window();
     stalled.send(get_request("/big"));
-    CHECK(f.until([&] { return f.handler.asked == 1; }));
-    f.run_for(20ms);
-    f.time.advance(9s);
-    f.run_for(30ms);
+    slow.send(get_request("/big"));
+    CHECK(f.until([&] { return f.handler.asked == 2; }));
+    f.settle();
+    for (int second = 1; second < 10; ++second) {
+        f.time.advance(1s);
+        const auto before = slow.receive().size();
+        // More than the buffers between the two hold: the server has written meanwhile.
+        CHECK(f.until([&] { return slow.receive().size() > before + 500000; }));
+    }
     CHECK(f.server->connections() == 1);
+    CHECK(f.rejected["write_timeout"] == 1);
+    CHECK_FALSE(slow.ended());
     f.time.advance(1s);
     CHECK(f.until([&] { return f.server->connections() == 0; }));
     CHECK(f.rejected["request_timeout"] == 1);
@@ -260,7 +265,7 @@ TEST_CASE("T18: a full server whose connections are all busy refuses the newcome
     first.send(get_request("/later/x"));
     second.send("GET /");
     CHECK(f.until([&] { return f.handler.waiting == 1 && f.server->connections() == 2; }));
-    f.run_for(5ms);
+    f.settle();
     auto newcomer = f.connect("127.0.0.4");
     CHECK(f.until_closed(newcomer));
     CHECK(f.rejected["server_full"] == 1);
@@ -273,7 +278,7 @@ TEST_CASE("F39: without free descriptors callers are turned away, slowly, and ac
     auto served = f.connect("127.0.0.2");
     f.get(served, "/now/x");
     std::vector<loopback_peer> queued;
-    for (int i = 0; i < 5; ++i)
+    for (int i = 0; i < 50; ++i)
         queued.push_back(f.connect());
     const auto turned_away = [&] {
         return std::count_if(queued.begin(), queued.end(), [](auto& peer) { return peer.ended(); });
@@ -283,16 +288,14 @@ TEST_CASE("F39: without free descriptors callers are turned away, slowly, and ac
         CHECK(f.until([&] { return turned_away() == 1; }));
         const auto before = f.rejected["accept_failed"];
         CHECK(before >= 1);
-        const auto cpu = std::clock();
         f.run_for(250ms);
-        CHECK(f.rejected["accept_failed"] <= before + 3);
-        CHECK(std::clock() - cpu < CLOCKS_PER_SEC / 20);
+        CHECK(f.rejected["accept_failed"] <= before + 20); // without a pause it would be thousands
         CHECK(body_of(f.get(served, "/now/y")) == "y");
     }
     CHECK(f.until([&] { return f.server->connections() > 1; }));
     auto peer = f.connect("127.0.0.3");
     CHECK(body_of(f.get(peer, "/now/x")) == "x");
-    CHECK(turned_away() < 5);
+    CHECK(turned_away() < 50);
 }
 
 TEST_CASE("a server without connections does not wake up") {
@@ -302,7 +305,9 @@ TEST_CASE("a server without connections does not wake up") {
         f.get(peer, "/now/x");
     }
     CHECK(f.until([&] { return f.server->connections() == 0; }));
-    f.run_for(30ms); // the last sweep
     f.loop.restart();
-    CHECK(f.loop.run_for(50ms) == 0);
+    int woken = 0; // by the last sweep, not by one every ten milliseconds
+    while (woken < 10 && f.loop.run_one_for(500ms) > 0)
+        ++woken;
+    CHECK(woken < 10);
 }

@@ -1,3 +1,4 @@
+#include "runtime/http_listener.hpp"
 #include "runtime/http_server.hpp"
 #include "tests/support/runtime_http_server_fixture.hpp"
 
@@ -73,15 +74,6 @@ TEST_CASE("a request of HTTP/1.0 is answered and the connection closed") {
     CHECK(f.until_closed(peer));
 }
 
-TEST_CASE("the handler can have the connection closed after a reply") {
-    http_server_fixture f;
-    auto peer = f.connect();
-    const auto reply = f.get(peer, "/last");
-    CHECK(body_of(reply) == "last");
-    CHECK(says_close(reply));
-    CHECK(f.until_closed(peer));
-}
-
 TEST_CASE("a request may be split anywhere") {
     http_server_fixture f;
     auto peer = f.connect();
@@ -91,7 +83,7 @@ TEST_CASE("a request may be split anywhere") {
         const auto before = f.handler.asked;
         peer.clear();
         peer.send(request.substr(0, at));
-        f.run_for(1ms);
+        f.settle();
         CHECK(f.handler.asked == before);
         CHECK(body_of(f.ask(peer, request.substr(at))) == "split");
     }
@@ -137,7 +129,7 @@ TEST_CASE("nothing behind a request is looked at while its answer takes time") {
     auto peer = f.connect();
     peer.send(get_request("/later/first") + get_request("/now/second"));
     CHECK(f.until([&] { return f.handler.waiting == 1; }));
-    f.run_for(5ms);
+    f.settle();
     CHECK(f.handler.asked == 1);
     f.handler.release();
     CHECK(f.until([&] { return peer.receive().ends_with("second"); }));
@@ -302,7 +294,7 @@ TEST_CASE("T8: closing a peer closes its idle connections at once and the others
     reading.send("GET /now");
     answering.send(get_request("/later/x") + get_request("/now/after"));
     CHECK(f.until([&] { return f.handler.waiting == 1 && f.server->connections() == 4; }));
-    f.run_for(5ms);
+    f.settle();
 
     f.server->close_peer(asio::ip::make_address("127.0.0.2"));
     CHECK(f.server->connections() == 2);
@@ -382,6 +374,105 @@ TEST_CASE("F43: a drain closes idle connections, serves what was queued, and end
     }
     CHECK(silent.ended());
     CHECK_THROWS(f.connect());
+}
+
+TEST_CASE("F43: while a drain owes an answer, new callers are answered too; then the listener closes") {
+    http_server_fixture f;
+    auto held = f.connect();
+    held.send(get_request("/later/x"));
+    CHECK(f.until([&] { return f.handler.waiting == 1; }));
+    f.begin_drain(60s);
+    for (int i = 0; i < 3; ++i) {
+        auto newcomer = f.connect();
+        const auto reply = f.get(newcomer, "/now/y");
+        CHECK(body_of(reply) == "y");
+        CHECK(says_close(reply));
+        CHECK(f.until_closed(newcomer));
+        CHECK_FALSE(newcomer.was_reset());
+    }
+    f.handler.release();
+    CHECK(f.until_closed(held));
+    CHECK(body_of(held.receive()) == "x");
+    held.close();
+    CHECK(f.until([&] { return f.cut.has_value(); }));
+    CHECK(f.cut == 0);
+    CHECK_THROWS(f.connect());
+}
+
+TEST_CASE("F43: a drain stops accepting when half its grace has passed, whoever still waits") {
+    http_server_fixture f;
+    auto held = f.connect();
+    held.send(get_request("/later/x"));
+    CHECK(f.until([&] { return f.handler.waiting == 1; }));
+    f.begin_drain(2s);
+    CHECK(f.until([&] {
+        try {
+            f.connect();
+            return false;
+        } catch (const std::runtime_error&) {
+            return true;
+        }
+    }));
+    CHECK_FALSE(f.cut.has_value());
+    f.handler.release();
+    CHECK(f.until_closed(held));
+    CHECK(body_of(held.receive()) == "x");
+    held.close();
+    CHECK(f.until([&] { return f.cut.has_value(); }));
+    CHECK(f.cut == 0);
+}
+
+TEST_CASE("F43: a connection that comes to rest just as a drain begins does not hold it up") {
+    http_server_fixture f;
+    auto peer = f.connect();
+    peer.send(get_request("/later/x"));
+    CHECK(f.until([&] { return f.handler.waiting == 1; }));
+    // In this order: the answer goes out, the drain begins, the session has its next turn.
+    f.handler.release();
+    f.begin_drain(60s);
+    CHECK(f.until([&] { return f.cut.has_value(); }));
+    CHECK(f.cut == 0);
+    CHECK(body_of(peer.receive()) == "x");
+}
+
+TEST_CASE("F43: no listener opens in a draining server, nor in one that has drained") {
+    http_server_fixture f;
+    auto held = f.connect();
+    held.send(get_request("/later/x"));
+    CHECK(f.until([&] { return f.handler.waiting == 1; }));
+    f.begin_drain(60s);
+    f.settle();
+    CHECK(f.server->listen({asio::ip::make_address("127.0.0.1"), 0}).has_error());
+    f.handler.release();
+    CHECK(f.until_closed(held));
+    held.close();
+    CHECK(f.until([&] { return f.cut.has_value(); }));
+    const auto late = f.server->listen({asio::ip::make_address("127.0.0.1"), 0});
+    REQUIRE(late.has_error());
+    CHECK(late.error().kind == errc::cancelled);
+    CHECK(f.server->endpoints().size() == 1);
+}
+
+TEST_CASE("a request that comes when no answer can be awaited any more ends its connection") {
+    asio::io_context loop{1};
+    manual_clock time;
+    path_handler handler(loop);
+    const auto core =
+        std::make_shared<http_server_core>(loop, time, handler, http_server_limits(), http_server_events());
+    const auto listener = http_listener::open(core, std::make_shared<reserve_descriptor>(),
+                                              {asio::ip::make_address("127.0.0.1"), 0}, 0)
+                              .value();
+    core->cut_all();
+    loopback_peer peer(listener->endpoint().port());
+    peer.send(get_request("/later/x"));
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (!peer.ended() && std::chrono::steady_clock::now() < end)
+        loop.run_one_for(10ms);
+    CHECK(peer.ended());
+    CHECK(handler.asked == 1);
+    CHECK(core->connections.empty());
+    listener->close();
+    loop.run_for(10s);
 }
 
 TEST_CASE("F43: a drain gives up when its grace has passed, and cancels the answers") {

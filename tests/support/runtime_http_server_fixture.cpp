@@ -2,6 +2,7 @@
 
 #include "tests/support/coroutine.hpp"
 
+#include <boost/asio/detached.hpp>
 #include <doctest/doctest.h>
 
 namespace credlet::test {
@@ -14,7 +15,8 @@ reply_ptr text(std::string_view body) {
     return std::make_shared<const rendered_reply>(200, "text/plain", body);
 }
 
-awaitable<void> drain_into(http_server& server, std::chrono::milliseconds grace, std::size_t& cut) {
+awaitable<void> drain_into(http_server& server, std::chrono::milliseconds grace,
+                           std::optional<std::size_t>& cut) {
     cut = co_await server.drain(grace);
 }
 
@@ -22,8 +24,7 @@ awaitable<void> drain_into(http_server& server, std::chrono::milliseconds grace,
 
 path_handler::path_handler(asio::io_context& loop)
     : gate_(loop, asio::steady_timer::time_point::max()),
-      big_(text(std::string(8U << 20U, 'b'))),
-      last_(text("last")) {}
+      big_(text(std::string(8U << 20U, 'b'))) {}
 
 reply_ptr path_handler::answer_now(const request_head& head, const connection_info& connection) {
     ++asked;
@@ -34,8 +35,6 @@ reply_ptr path_handler::answer_now(const request_head& head, const connection_in
         throw std::runtime_error("thrown at once");
     if (head.path == "/big")
         return big_;
-    if (head.path == "/last")
-        return last_;
     if (head.path.starts_with("/now/"))
         return text(head.path.substr(5));
     if (head.path.starts_with("/later/") || head.path == "/throw/later" || head.path == "/null")
@@ -60,8 +59,6 @@ reply_ptr path_handler::answer_fault(request_fault fault, const connection_info&
     ++faults[std::string(to_string(fault))];
     return render_error(status_of(fault), "BadRequest", to_string(fault));
 }
-
-bool path_handler::close_after(const rendered_reply& reply) { return &reply == last_.get(); }
 
 http_server_limits http_server_fixture::quick() {
     http_server_limits limits;
@@ -100,6 +97,12 @@ bool http_server_fixture::until(const std::function<bool()>& holds) {
     return true;
 }
 
+void http_server_fixture::settle() {
+    do
+        loop.restart();
+    while (loop.poll() > 0);
+}
+
 void http_server_fixture::run_for(std::chrono::milliseconds d) {
     loop.restart();
     loop.run_for(d);
@@ -120,10 +123,13 @@ bool http_server_fixture::until_closed(loopback_peer& peer) {
     return until([&] { return peer.ended(); });
 }
 
+void http_server_fixture::begin_drain(std::chrono::milliseconds grace) {
+    asio::co_spawn(loop, drain_into(*server, grace, cut), asio::detached);
+}
+
 std::size_t http_server_fixture::drain(std::chrono::milliseconds grace) {
-    std::size_t cut = 0;
     run(loop, drain_into(*server, grace, cut));
-    return cut;
+    return cut.value();
 }
 
 std::string get_request(std::string_view path, std::string_view lines) {

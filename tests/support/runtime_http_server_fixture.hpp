@@ -9,11 +9,12 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 
 namespace credlet::test {
 
 // /now/X: "X" at once. /later/X: "X" once released. /big: eight MiB. /throw, /throw/later, /null: bugs of a
-// handler. /last: a reply after which the connection closes. Anything else: 404.
+// handler. Anything else: 404.
 class path_handler final : public request_handler {
 public:
     explicit path_handler(asio::io_context& loop);
@@ -21,7 +22,6 @@ public:
     awaitable<reply_ptr> answer_later(std::unique_ptr<owned_request> request,
                                       connection_info connection) override;
     reply_ptr answer_fault(request_fault fault, const connection_info& connection) override;
-    bool close_after(const rendered_reply& reply) override;
     // Lets all pending /later requests go on.
     void release() { gate_.cancel(); }
 
@@ -35,7 +35,6 @@ public:
 private:
     asio::steady_timer gate_;
     reply_ptr big_;
-    reply_ptr last_;
 };
 
 struct http_server_fixture {
@@ -53,12 +52,17 @@ struct http_server_fixture {
 
     // Runs the loop until the condition holds; false if it does not within ten seconds.
     bool until(const std::function<bool()>& holds);
+    // Runs all that is ready to run: what callers have sent has then been read.
+    void settle();
     // Runs the loop for so long.
     void run_for(std::chrono::milliseconds d);
     // Sends and awaits a whole reply (or the end of the connection); returns it.
     std::string ask(loopback_peer& peer, std::string_view request);
     std::string get(loopback_peer& peer, std::string_view path, std::string_view lines = {});
     bool until_closed(loopback_peer& peer);
+    // Starts a drain; `cut` is set when it has completed.
+    void begin_drain(std::chrono::milliseconds grace);
+    std::optional<std::size_t> cut;
     // Drains to the end; returns how many were cut.
     std::size_t drain(std::chrono::milliseconds grace = std::chrono::seconds(5));
 
