@@ -17,7 +17,7 @@ struct address_book::mailbox {
 
 address_book::address_book(asio::io_context& loop, const clock& time, std::shared_ptr<name_resolver> names,
                            std::string host, std::chrono::seconds stale_for,
-                           std::function<void(errc)> on_failure)
+                           std::function<void(const error&)> on_failure)
     : time_(time),
       names_(std::move(names)),
       host_(std::move(host)),
@@ -61,10 +61,11 @@ awaitable<result<std::vector<asio::ip::address>>> address_book::addresses(step_l
     if (mailbox_->owner != nullptr && !co_await waiting_.wait(limit)) {
         if (co_await caller_cancelled())
             co_return fail(errc::cancelled, "looking up " + host_ + " was cancelled");
+        auto late = fail(errc::timed_out,
+                         "looking up " + host_ + " was not done " + limit.text() + "; check the node's DNS");
         if (on_failure_)
-            on_failure_(errc::timed_out);
-        co_return fail(errc::timed_out,
-                       "looking up " + host_ + " was not done " + limit.text() + "; check the node's DNS");
+            on_failure_(late);
+        co_return late;
     }
     if (mailbox_->owner == nullptr)
         co_return fail(errc::cancelled, "looking up " + host_ + " was stopped");
@@ -94,6 +95,9 @@ void address_book::answered(result<std::vector<asio::ip::address>> answer) {
         answer = fail(errc::resolve_failed, "the host name " + host_ + " has no address");
     if (answer.has_value()) {
         known_ = by_turns(*answer);
+        std::erase_if(failed_, [this](const auto& address) {
+            return std::ranges::find(known_, address) == known_.end();
+        });
         known_since_ = time_.now();
         failed_at_.reset();
         failure_.reset();
@@ -101,13 +105,30 @@ void address_book::answered(result<std::vector<asio::ip::address>> answer) {
         failed_at_ = time_.now();
         failure_ = fail(errc::resolve_failed, answer.error().message);
         if (on_failure_)
-            on_failure_(errc::resolve_failed);
+            on_failure_(*failure_);
     }
     waiting_.wake_all();
 }
 
+void address_book::worked(const asio::ip::address& address) {
+    std::erase(failed_, address);
+    preferred_ = address;
+}
+
+void address_book::failed(const asio::ip::address& address) {
+    std::erase(failed_, address);
+    failed_.push_back(address);
+    if (preferred_ == address)
+        preferred_.reset();
+}
+
 std::vector<asio::ip::address> address_book::in_order() const {
     auto ordered = known_;
+    for (const auto& address : failed_) {
+        const auto place = std::ranges::find(ordered, address);
+        if (place != ordered.end())
+            std::rotate(place, place + 1, ordered.end());
+    }
     const auto last_good = preferred_ ? std::ranges::find(ordered, *preferred_) : ordered.end();
     if (last_good != ordered.end())
         std::rotate(ordered.begin(), last_good, last_good + 1);

@@ -22,18 +22,21 @@ public:
     // stale_for: how long an answer serves when the resolver has no new one. on_failure: a lookup failed,
     // also one in the background. The clock outlives the book; so does the loop.
     address_book(asio::io_context& loop, const clock& time, std::shared_ptr<name_resolver> names,
-                 std::string host, std::chrono::seconds stale_for, std::function<void(errc)> on_failure);
+                 std::string host, std::chrono::seconds stale_for,
+                 std::function<void(const error&)> on_failure);
     address_book(const address_book&) = delete;
     address_book& operator=(const address_book&) = delete;
     ~address_book();
 
     // The addresses in the order to try them, never none: the one that worked last, then by turns of the
-    // families. At once if an answer younger than stale_for is known; else errc::resolve_failed, timed_out or
-    // cancelled.
+    // families, and those that failed since they last worked at the end. At once if an answer younger than
+    // stale_for is known; else errc::resolve_failed, timed_out or cancelled.
     awaitable<result<std::vector<asio::ip::address>>> addresses(step_limit limit);
 
-    // A connection to this address succeeded.
-    void worked(const asio::ip::address& address) { preferred_ = address; }
+    // What listens at this address has proved who it is.
+    void worked(const asio::ip::address& address);
+    // It accepted a connection but did not shake hands or did not answer: others have their turn first.
+    void failed(const asio::ip::address& address);
 
     // From now on the resolver's answers are ignored. Required before the loop goes.
     void close();
@@ -48,7 +51,7 @@ private:
     std::shared_ptr<name_resolver> names_;
     std::string host_;
     std::chrono::seconds stale_for_;
-    std::function<void(errc)> on_failure_;
+    std::function<void(const error&)> on_failure_;
     std::shared_ptr<mailbox> mailbox_;
     waiters waiting_;
     bool literal_ = false;
@@ -58,6 +61,7 @@ private:
     std::optional<boot_time> failed_at_;
     std::optional<error> failure_; // of the lookup that ended last
     std::optional<asio::ip::address> preferred_;
+    std::vector<asio::ip::address> failed_; // in the order in which they failed
 };
 
 // The addresses so that IPv6 and IPv4 alternate, beginning with the family of the first (RFC 8305 section 4),

@@ -1,5 +1,6 @@
 #include "runtime/connect.hpp"
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <netinet/in.h>
@@ -23,10 +24,13 @@ struct race : std::enable_shared_from_this<race> {
     struct attempt {
         tcp::socket socket;
         tcp::endpoint to;
+        bool running = true;
     };
 
     void start(const tcp::endpoint& to);
     void finished(attempt& one, const error_code& ec);
+    void end(attempt& one, std::string_view why);
+    void end_oldest();
     void close();
 
     connect_settings settings;
@@ -64,20 +68,30 @@ void race::start(const tcp::endpoint& to) {
 }
 
 void race::finished(attempt& one, const error_code& ec) {
-    --running;
-    if (!ec && winner == nullptr) {
+    if (!one.running)
+        return; // given up before
+    if (ec)
+        end(one, ec.message());
+    else if (winner == nullptr)
         winner = &one;
-    } else {
-        error_code ignored;
-        one.socket.close(ignored);
-        if (!ec)
-            return; // second place
-        failures.append(failures.empty() ? "" : "; ");
-        failures.append(one.to.address().to_string());
-        failures.append(": ");
-        failures.append(ec.message());
-    }
     changed.cancel();
+}
+
+void race::end(attempt& one, std::string_view why) {
+    one.running = false;
+    --running;
+    error_code ignored;
+    one.socket.close(ignored);
+    failures.append(failures.empty() ? "" : "; ");
+    failures.append(one.to.address().to_string());
+    failures.append(": ");
+    failures.append(why);
+}
+
+void race::end_oldest() {
+    const auto oldest = std::ranges::find_if(attempts, &attempt::running);
+    if (oldest != attempts.end())
+        end(*oldest, "no answer");
 }
 
 void race::close() {
@@ -114,8 +128,11 @@ awaitable<result<tcp::socket>> connect_any(std::string server, std::vector<tcp::
             co_return fail(errc::timed_out, "connecting to " + server + " was not done " + limit.text() +
                                                 ": no address answered" + others);
         }
-        const bool may_start = next < candidates.size() && attempts->running < settings.max_parallel;
+        const bool may_start = next < candidates.size();
         if (may_start && (attempts->running == 0 || clock::now() >= next_start)) {
+            // Who has not answered for so long must not keep a better address from its turn.
+            if (attempts->running == settings.max_parallel)
+                attempts->end_oldest();
             attempts->start(candidates[next++]);
             next_start = clock::now() + settings.attempt_delay;
             continue;

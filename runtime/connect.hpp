@@ -16,7 +16,8 @@ struct connect_settings {
     std::size_t max_parallel = 4;
 };
 
-// `server` names the peer in errors. A refused attempt starts the next at once; the losers are closed.
+// `server` names the peer in errors. A refused attempt starts the next at once; where max_parallel are under
+// way, the oldest ends for the next; the losers are closed.
 // Errors: connect_failed if every address failed, timed_out, cancelled.
 awaitable<result<asio::ip::tcp::socket>> connect_any(std::string server,
                                                      std::vector<asio::ip::tcp::endpoint> candidates,

@@ -60,9 +60,6 @@ public:
     // Closes the idle ones, ends the waits and takes nothing back any more.
     void stop();
 
-    [[nodiscard]] std::size_t open() const { return open_; }
-    [[nodiscard]] std::size_t idle() const { return idle_.size(); }
-
 private:
     friend class connection_lease;
     struct idle_connection {

@@ -22,7 +22,10 @@ struct client_core {
           events(std::move(e)),
           tls(std::move(policy)),
           addresses(loop, time, std::move(names), settings.server.host, settings.stale_addresses,
-                    [this](errc kind) { report(events.resolve_failed, kind); }),
+                    [this](const error& why) {
+                        if (events.resolve_failed)
+                            events.resolve_failed(why);
+                    }),
           pool(std::make_shared<connection_pool>(loop, time,
                                                  connection_pool::settings{server, settings.max_connections,
                                                                            settings.max_waiting,
@@ -37,9 +40,10 @@ struct client_core {
         };
     }
 
-    static void report(const std::function<void(errc)>& event, errc kind) {
-        if (event && kind != errc::cancelled)
-            event(kind);
+    // A new connection to the address came to nothing before its first answer.
+    void note_failure(const asio::ip::address& address, errc kind) {
+        if (kind == errc::tls_failed || kind == errc::connection_lost || kind == errc::timed_out)
+            addresses.failed(address);
     }
 
     const https_client_settings settings;
@@ -53,8 +57,13 @@ using core_ptr = std::shared_ptr<client_core>;
 
 using connection_ptr = std::unique_ptr<tls_connection>;
 
+struct fresh_connection {
+    connection_ptr connection;
+    asio::ip::address address;
+};
+
 // A connection that has proved who it is, from nothing.
-awaitable<result<connection_ptr>> open_connection(core_ptr core, step_limit whole) {
+awaitable<result<fresh_connection>> open_connection(core_ptr core, step_limit whole) {
     const auto& settings = core->settings;
     const auto addresses = co_await core->addresses.addresses(whole.step(settings.resolve_timeout));
     if (addresses.has_error())
@@ -67,22 +76,23 @@ awaitable<result<connection_ptr>> open_connection(core_ptr core, step_limit whol
     const connect_settings how{settings.attempt_delay, settings.tcp_user_timeout};
     auto socket =
         co_await connect_any(core->server, std::move(candidates), how, whole.step(settings.connect_timeout));
-    if (socket.has_error()) {
-        core->report(core->events.connect_failed, socket.error().kind);
+    if (socket.has_error())
         co_return socket.error();
-    }
-    boost::system::error_code ec;
-    const auto address = socket->remote_endpoint(ec).address();
-    if (!ec)
-        core->addresses.worked(address);
+    boost::system::error_code gone;
+    const auto address = socket->remote_endpoint(gone).address();
+    if (gone)
+        co_return fail(errc::connection_lost, "connecting to " + core->server + ": " + gone.message());
 
     auto connection =
         co_await tls_connection::shake_hands(std::move(*socket), core->tls->current(), settings.server.host,
                                              core->server + " (" + address.to_string() + ")",
                                              core->tls->trusted(), whole.step(settings.handshake_timeout));
-    if (connection.has_error())
-        core->report(core->events.tls_failed, connection.error().kind);
-    co_return connection;
+    if (connection.has_error()) {
+        core->note_failure(address, connection.error().kind);
+        co_return connection.error();
+    }
+    core->addresses.worked(address);
+    co_return fresh_connection{std::move(*connection), address};
 }
 
 awaitable<result<void>> read_more(tls_connection& from, https_response_parser& parser, step_limit limit) {
@@ -123,19 +133,22 @@ awaitable<result<pending_answer>> begin(core_ptr core, http_request request, boo
     if (lease.has_error())
         co_return lease.error();
     for (;;) {
-        const bool reused = lease->connection() != nullptr;
-        if (!reused) {
+        std::optional<asio::ip::address> fresh_from; // none: the connection has served before
+        if (lease->connection() == nullptr) {
             auto fresh = co_await open_connection(core, whole);
             if (fresh.has_error())
                 co_return fresh.error();
-            lease->fill(std::move(*fresh));
+            lease->fill(std::move(fresh->connection));
+            fresh_from = fresh->address;
         }
         https_response_parser parser(options);
         const auto asked = co_await ask(core->settings, *lease->connection(), bytes->reveal(), parser, whole);
         if (asked.has_value())
             co_return pending_answer{std::move(*lease), std::move(parser)};
+        if (fresh_from)
+            core->note_failure(*fresh_from, asked.error().kind);
         // The server may close an idle connection at any time, also just now: that costs one more connection.
-        if (!reused || asked.error().kind != errc::connection_lost || parser.started())
+        if (fresh_from || asked.error().kind != errc::connection_lost || parser.started())
             co_return asked.error();
         lease->close_connection();
     }

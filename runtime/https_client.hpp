@@ -13,9 +13,8 @@
 //   environment variables are ignored.
 // - A pooled connection that turns out to be dead before any byte of the answer arrived costs one free retry.
 // - When one address of the name does not accept within attempt_delay, the next is tried beside it (RFC
-// 8305). Names
-//   are looked up on a thread that the loop never waits for; the last good answer serves for an hour when DNS
-//   fails.
+//   8305). One that accepts but does not shake hands or answer comes last from then on. Names are looked up
+//   on a thread that the loop never waits for; the last good answer serves for an hour when DNS fails.
 // - A caller that is cancelled gets errc::cancelled, never errc::timed_out and never an exception.
 //
 // Ending: the client may be destroyed at any time on its loop's thread, but not from one of its events. That
@@ -109,12 +108,13 @@ struct https_client_settings {
     std::chrono::milliseconds tcp_user_timeout{30000}; // unacknowledged data: a silent peer
 };
 
-// What happened below the answer, for metrics. Called on the client's loop.
+// What no caller learns from its own answer. Called on the client's loop.
 struct https_client_events {
-    std::function<void(errc)> resolve_failed, connect_failed, tls_failed;
+    // A lookup failed: while an older answer serves, exchanges go on as if nothing had happened.
+    std::function<void(const error&)> resolve_failed;
     std::function<void()> ca_reloaded;
-    // The CA file changed into something unusable; the last good one stays in force. Once per change of the
-    // file.
+    // The CA file has changed but cannot be used; what was read before stays in force. Once per change of the
+    // content; again and again while the file cannot be read.
     std::function<void(const error&)> ca_failed;
 };
 

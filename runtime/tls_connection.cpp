@@ -105,6 +105,9 @@ awaitable<result<std::size_t>> tls_connection::read_some(std::span<char> into, s
 }
 
 bool tls_connection::quiet() const {
+    SSL* const session = stream_->tls.native_handle();
+    if (::SSL_has_pending(session) == 1 || BIO_pending(::SSL_get_rbio(session)) > 0)
+        return false; // read from the socket together with the last answer
     char byte = 0;
     const auto socket = stream_->tls.next_layer().socket().native_handle();
     const auto n = ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);

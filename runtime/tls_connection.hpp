@@ -37,7 +37,7 @@ public:
     // "until the connection closes" a whole body. Any other end is errc::connection_lost.
     awaitable<result<std::size_t>> read_some(std::span<char> into, step_limit limit);
 
-    // Nothing has come that nobody asked for, neither data nor an end.
+    // Nothing has come that nobody asked for, neither data nor an end: not to the socket, nor beyond it.
     [[nodiscard]] bool quiet() const;
     // By which context the peer was checked.
     [[nodiscard]] const std::shared_ptr<asio::ssl::context>& trust() const { return trust_; }

@@ -6,12 +6,6 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include <array>
-#include <cerrno>
-#include <fstream>
-#include <sys/stat.h>
-#include <system_error>
-
 namespace credlet {
 
 namespace ssl = boost::asio::ssl;
@@ -24,26 +18,6 @@ std::string openssl_reason() {
     ::ERR_clear_error();
     const char* reason = ::ERR_reason_error_string(code);
     return reason != nullptr ? reason : "unknown reason";
-}
-
-result<std::string> read_bounded(const std::string& path, std::size_t limit) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) {
-        const int why = errno;
-        return fail(why == ENOENT ? errc::not_found : errc::io_failed,
-                    "cannot open the CA file " + path + ": " + std::generic_category().message(why));
-    }
-    std::string text;
-    std::array<char, 16384> chunk{};
-    while (text.size() <= limit && file) {
-        file.read(chunk.data(), chunk.size());
-        text.append(chunk.data(), static_cast<std::size_t>(file.gcount()));
-    }
-    if (file.bad())
-        return fail(errc::io_failed, "cannot read the CA file " + path);
-    if (text.size() > limit)
-        return fail(errc::too_large, "the CA file " + path + " exceeds " + std::to_string(limit) + " bytes");
-    return text;
 }
 
 // Adds every certificate of the PEM text to the store.
@@ -74,7 +48,7 @@ result<void> add_certificates(const std::string& path, const std::string& pem, X
 
 result<std::unique_ptr<tls_policy>> tls_policy::load(std::string ca_file, const clock& time) {
     std::unique_ptr<tls_policy> policy(new tls_policy(std::move(ca_file), time));
-    policy->seen_ = policy->look();
+    policy->seen_ = stamp_of(policy->ca_file_);
     policy->checked_at_ = time.now();
     auto context = policy->build();
     if (context.has_error())
@@ -87,17 +61,20 @@ std::shared_ptr<ssl::context> tls_policy::current() {
     if (ca_file_.empty() || time_.now() - checked_at_ < check_interval)
         return context_;
     checked_at_ = time_.now();
-    // Looked at before it is read: a change in between is seen next time.
-    const auto now = look();
+    const auto now = stamp_of(ca_file_);
     if (now == seen_)
         return context_;
-    seen_ = now;
     auto context = build();
     if (context.has_error()) {
+        // Bad content stays bad until it changes; what could not be read may be readable next time.
+        const auto kind = context.error().kind;
+        if (kind == errc::malformed || kind == errc::too_large)
+            seen_ = now;
         if (on_failure)
             on_failure(in_context("keeping the CA certificates read before", context.error()));
         return context_;
     }
+    seen_ = now;
     context_ = std::move(*context);
     if (on_reload)
         on_reload();
@@ -106,13 +83,6 @@ std::shared_ptr<ssl::context> tls_policy::current() {
 
 std::string tls_policy::trusted() const {
     return ca_file_.empty() ? "the system's certificates" : "the certificates in " + ca_file_;
-}
-
-std::optional<tls_policy::signature> tls_policy::look() const {
-    struct ::stat info{};
-    if (ca_file_.empty() || ::stat(ca_file_.c_str(), &info) != 0)
-        return std::nullopt;
-    return signature{info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
 }
 
 result<std::shared_ptr<ssl::context>> tls_policy::build() const {
@@ -132,9 +102,9 @@ result<std::shared_ptr<ssl::context>> tls_policy::build() const {
             return fail(errc::io_failed, "cannot use the system's CA certificates: " + openssl_reason());
         return context;
     }
-    const auto pem = read_bounded(ca_file_, max_file);
+    const auto pem = read_file(ca_file_, max_file);
     if (pem.has_error())
-        return pem.error();
+        return in_context("the CA file", pem.error());
     X509_STORE* const store = ::SSL_CTX_get_cert_store(raw);
     // What the operator lists is trusted also if it is an intermediate.
     ::X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);

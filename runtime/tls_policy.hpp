@@ -9,6 +9,7 @@
 
 #include "runtime/clock.hpp"
 #include "runtime/error.hpp"
+#include "runtime/file.hpp"
 
 #include <functional>
 #include <memory>
@@ -38,23 +39,17 @@ public:
     [[nodiscard]] std::string trusted() const;
 
     std::function<void()> on_reload;
-    std::function<void(const error&)> on_failure; // once per change of the file
+    // Once per change of the content; at every look while the file cannot be read.
+    std::function<void(const error&)> on_failure;
 
 private:
-    // Tells one content of the file from the next.
-    struct signature {
-        std::uint64_t device, inode;
-        std::int64_t size, modified_seconds, modified_nanoseconds;
-        friend bool operator==(const signature&, const signature&) = default;
-    };
     tls_policy(std::string ca_file, const clock& time) : ca_file_(std::move(ca_file)), time_(time) {}
-    [[nodiscard]] std::optional<signature> look() const;
     [[nodiscard]] result<std::shared_ptr<boost::asio::ssl::context>> build() const;
 
     std::string ca_file_;
     const clock& time_;
     std::shared_ptr<boost::asio::ssl::context> context_;
-    std::optional<signature> seen_; // of the file examined last, good or bad; none: it was missing
+    std::optional<file_stamp> seen_; // of the content examined last, good or bad
     boot_time checked_at_{};
 };
 

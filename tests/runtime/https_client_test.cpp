@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdlib>
+#include <future>
 
 using namespace credlet;
 using namespace credlet::test;
@@ -222,6 +223,22 @@ TEST_CASE_FIXTURE(https_fixture,
     }
 }
 
+TEST_CASE_FIXTURE(https_fixture, "a connection is not used again when more than the answer came with it") {
+    tls_server server(trusted.issue(), [](tls_peer& peer) {
+        peer.shake_hands();
+        peer.read_request();
+        peer.write_at_once({plain_answer("ok"), plain_answer("evil")});
+        peer.wait_for_close();
+    });
+    start(server);
+    for (int i = 0; i < 2; ++i) {
+        const auto response = exchange();
+        REQUIRE_MESSAGE(response.has_value(), failure_of(response).message);
+        CHECK(response->body.reveal() == "ok");
+    }
+    CHECK(server.handshakes() == 2);
+}
+
 TEST_CASE_FIXTURE(https_fixture, "answers that have no body by their nature end with their head") {
     tls_server server(trusted.issue(), answering("HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n"));
     start(server);
@@ -260,20 +277,20 @@ TEST_CASE_FIXTURE(https_fixture, "a stopped client closes what is idle and refus
 
 TEST_CASE_FIXTURE(https_fixture,
                   "a client may go while an exchange is under way, which then ends by itself") {
-    std::atomic<bool> gone = false;
-    tls_server server(trusted.issue(), [&](tls_peer& peer) {
+    std::promise<void> gone;
+    tls_server server(trusted.issue(), [go_on = gone.get_future().share()](tls_peer& peer) {
         peer.shake_hands();
         peer.read_request();
-        while (!gone)
-            std::this_thread::yield();
+        go_on.wait();
         peer.write(plain_answer("ok"));
         peer.wait_for_close();
     });
+    auto lets_go_on = std::move(gone); // at the latest when it goes: the server awaits its scripts
     start(server);
     const auto outcome = begin_exchange();
     REQUIRE(run_until([&] { return server.requests().size() == 1; }));
     client.reset();
-    gone = true;
+    lets_go_on.set_value();
     REQUIRE(run_until([&] { return outcome->has_value(); }));
     CHECK((*outcome)->value().body.reveal() == "ok");
     CHECK(run_until([&] { return server.open() == 0; }));

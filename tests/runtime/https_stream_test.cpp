@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <future>
+
 using namespace credlet;
 using namespace credlet::test;
 using namespace std::chrono_literals;
@@ -52,21 +54,21 @@ TEST_CASE_FIXTURE(https_fixture, "a stream gives its bytes as they come and an e
 }
 
 TEST_CASE_FIXTURE(https_fixture, "a piece of a stream is given before the next has come") {
-    std::atomic<bool> go_on = false;
-    tls_server server(trusted.issue(), [&](tls_peer& peer) {
+    std::promise<void> first_read;
+    tls_server server(trusted.issue(), [go_on = first_read.get_future().share()](tls_peer& peer) {
         peer.shake_hands();
         peer.read_request();
         peer.write(chunked_head + "3\r\none\r\n");
-        while (!go_on)
-            std::this_thread::yield();
+        go_on.wait();
         peer.write("3\r\ntwo\r\n");
         peer.wait_for_close();
     });
+    auto lets_go_on = std::move(first_read); // at the latest when it goes: the server awaits its scripts
     start(server);
     auto stream = open();
     REQUIRE(stream.has_value());
     CHECK(read(**stream).value() == "one");
-    go_on = true;
+    lets_go_on.set_value();
     CHECK(read(**stream).value() == "two");
 }
 
@@ -116,7 +118,7 @@ TEST_CASE_FIXTURE(https_fixture,
     tls_server server(trusted.issue(), streaming(chunked_head, {"3\r\none\r\n"}));
     start(server);
     auto stream = open();
-    CHECK(read(**stream, 100ms).value() == "one");
+    CHECK(read(**stream).value() == "one");
     const auto failure = failure_of(read(**stream, 100ms));
     CHECK(failure.kind == errc::timed_out);
     CHECK_MESSAGE(failure.message.find("within 100 ms") != std::string::npos, failure.message);

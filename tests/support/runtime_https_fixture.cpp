@@ -1,57 +1,44 @@
 #include "tests/support/runtime_https_fixture.hpp"
 
 #include <boost/asio/bind_cancellation_slot.hpp>
-
-#include <fstream>
-#include <unistd.h>
+#include <doctest/doctest.h>
 
 namespace credlet::test {
 namespace {
+
+// For what takes milliseconds where nothing is wrong.
+constexpr std::chrono::seconds time_limit{30};
 
 template <class T>
 awaitable<void> keep(awaitable<result<T>> operation, std::optional<result<T>>& outcome) {
     outcome.emplace(co_await std::move(operation));
 }
 
-std::filesystem::path fresh_directory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "credlet-test-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr)
-        throw std::runtime_error("mkdtemp failed");
-    return pattern;
-}
-
 } // namespace
 
-https_fixture::https_fixture() : directory(fresh_directory()) { write_ca_file(trusted.pem()); }
+https_fixture::https_fixture() { write_ca_file(trusted.pem()); }
 
 https_fixture::~https_fixture() {
     client.reset();
     loop.restart();
-    loop.run(); // nothing may be left that keeps it going
-    std::filesystem::remove_all(directory);
+    loop.run_for(time_limit);
+    CHECK_MESSAGE(loop.stopped(), "something is left that keeps the loop going");
 }
 
-void https_fixture::write_ca_file(const std::string& pem) const {
-    // As a volume is updated: a new file, swapped in.
-    const auto fresh = directory / "new";
-    std::ofstream(fresh, std::ios::binary) << pem;
-    std::filesystem::rename(fresh, directory / "ca.pem");
-}
+void https_fixture::write_ca_file(const std::string& pem) const { files.write("ca.pem", pem); }
 
 https_client_settings https_fixture::settings_for(const tls_server& server) const {
     https_client_settings settings;
     settings.server.host = "sts.test";
     settings.server.port = server.port();
-    settings.ca_file = directory / "ca.pem";
+    settings.ca_file = ca_file();
     settings.user_agent = "credlet/test";
     return settings;
 }
 
 void https_fixture::start(https_client_settings settings) {
     https_client_events events;
-    events.resolve_failed = [this](errc kind) { resolve_failures.push_back(kind); };
-    events.connect_failed = [this](errc kind) { connect_failures.push_back(kind); };
-    events.tls_failed = [this](errc kind) { tls_failures.push_back(kind); };
+    events.resolve_failed = [this](const error& why) { resolve_failures.push_back(why.kind); };
     events.ca_reloaded = [this] { ++ca_reloads; };
     events.ca_failed = [this](const error& why) { ca_failures.push_back(why.message); };
     auto made = make_https_client(loop, time, names, std::move(settings), std::move(events));
@@ -81,7 +68,8 @@ std::vector<result<http_response>> https_fixture::exchange_many(std::size_t coun
         outcomes.push_back(begin_exchange(limit));
     std::vector<result<http_response>> all;
     for (const auto& outcome : outcomes) {
-        run_until([&] { return outcome->has_value(); });
+        if (!run_until([&] { return outcome->has_value(); }))
+            throw std::runtime_error("an exchange did not end");
         all.push_back(std::move(outcome->value()));
     }
     return all;
@@ -121,7 +109,7 @@ result<std::string> https_fixture::read(http_stream& stream, std::chrono::millis
 }
 
 bool https_fixture::run_until(const std::function<bool()>& holds) {
-    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    const auto limit = std::chrono::steady_clock::now() + time_limit;
     while (!holds() && std::chrono::steady_clock::now() < limit) {
         loop.restart();
         loop.run_one_for(std::chrono::milliseconds(5));

@@ -6,11 +6,11 @@
 #include "tests/support/manual_clock.hpp"
 #include "tests/support/runtime_certificates.hpp"
 #include "tests/support/runtime_tls_server.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 #include <boost/asio/cancellation_signal.hpp>
 
 #include <atomic>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -61,17 +61,20 @@ public:
                                               std::chrono::milliseconds limit = std::chrono::seconds(10));
     result<std::string> read(http_stream& stream,
                              std::chrono::milliseconds silence = std::chrono::seconds(10));
-    // Lets the loop run until it holds; false if it does not within five seconds.
+    // Lets the loop run until it holds; false if it does not within thirty seconds.
     bool run_until(const std::function<bool()>& holds);
+    // Whether nothing is ready to run: whatever is under way waits for its peer.
+    bool at_rest() { return loop.poll() == 0; }
 
-    void write_ca_file(const std::string& pem) const;
+    void write_ca_file(const std::string& pem) const; // swaps it in
+    [[nodiscard]] std::string ca_file() const { return files.path + "/ca.pem"; }
 
     asio::io_context loop{1};
     manual_clock time;
     certificate_authority trusted;
-    std::filesystem::path directory;
+    temporary_directory files;
     std::shared_ptr<scripted_resolver> names = std::make_shared<scripted_resolver>();
-    std::vector<errc> resolve_failures, connect_failures, tls_failures;
+    std::vector<errc> resolve_failures;
     std::vector<std::string> ca_failures;
     int ca_reloads = 0;
     std::unique_ptr<https_client> client;

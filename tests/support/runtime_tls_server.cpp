@@ -105,6 +105,16 @@ bool tls_peer::write(std::string_view bytes) {
     return bytes.empty() || ::SSL_write(session_.get(), bytes.data(), static_cast<int>(bytes.size())) > 0;
 }
 
+void tls_peer::write_at_once(std::initializer_list<std::string_view> records) {
+    BIO* const socket = ::SSL_get_wbio(session_.get());
+    ::BIO_up_ref(socket);
+    BIO* const gathering = ::BIO_push(::BIO_new(::BIO_f_buffer()), socket);
+    ::SSL_set0_wbio(session_.get(), gathering);
+    for (const auto record : records)
+        write(record);
+    BIO_flush(gathering);
+}
+
 void tls_peer::write_plain(std::string_view bytes) {
     ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
 }

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -36,6 +37,8 @@ public:
     std::string read_request();
     // False: the client left.
     bool write(std::string_view bytes);
+    // Each a TLS record of its own, all of them in one segment.
+    void write_at_once(std::initializer_list<std::string_view> records);
     void write_plain(std::string_view bytes); // past TLS
     void close_notify();                      // "nothing follows", as TLS says it
     void reset();                             // ends the connection with RST
