@@ -12,25 +12,32 @@ namespace {
 constexpr std::size_t max_bytes = 1024 * 1024;
 constexpr std::size_t longest_glob = 2048;
 
-// No rule may silently match nothing because of a stray space or a regular expression's anchors.
-bool glob_like(std::string_view glob) {
-    return !glob.empty() && glob.size() <= longest_glob && std::all_of(glob.begin(), glob.end(), [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-               std::string_view("-_.:/+=,@*?").find(c) != std::string_view::npos;
-    });
+bool is_plain(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("-_.:/+=,@*?").find(c) != std::string_view::npos;
+}
+bool is_visible(char c) { return c >= '!' && c <= '~'; }
+
+// No rule may silently match nothing because of a stray space or a regular expression's anchors. Only within
+// its path does a role's ARN have other characters than plain ones.
+bool glob_like(std::string_view glob, bool (*within)(char)) {
+    return !glob.empty() && glob.size() <= longest_glob && is_plain(glob.front()) && is_plain(glob.back()) &&
+           std::all_of(glob.begin(), glob.end(), within);
 }
 
 result<std::vector<std::string>> globs(simdjson::dom::element rule, std::string_view member,
-                                       const std::string& where) {
+                                       bool (*within)(char), const std::string& where) {
     auto all = string_list(rule, member, where);
     if (!all)
         return all;
     if (all->empty())
         return fail(errc::malformed, where + ": '" + std::string(member) + "' is missing or empty");
     for (const auto& glob : *all)
-        if (!glob_like(glob))
-            return fail(errc::malformed, where + ": an entry of '" + std::string(member) +
-                                             "' is no glob of letters, digits, -_.:/+=,@ and * or ?");
+        if (!glob_like(glob, within))
+            return fail(errc::malformed,
+                        where + ": an entry of '" + std::string(member) +
+                            "' is no glob of letters, digits, -_.:/+=,@ and * or ?" +
+                            (within == is_visible ? "; other visible characters only inside" : ""));
     return all;
 }
 
@@ -53,10 +60,10 @@ result<std::vector<metadata::role_rule>> parse_role_policy(std::string_view json
         const auto where = "rule " + std::to_string(++number);
         if (auto known = only_members(rule, {"namespaces", "roles"}, where); !known)
             return known.error();
-        auto namespaces = globs(rule, "namespaces", where);
+        auto namespaces = globs(rule, "namespaces", is_plain, where);
         if (!namespaces)
             return namespaces.error();
-        auto roles = globs(rule, "roles", where);
+        auto roles = globs(rule, "roles", is_visible, where);
         if (!roles)
             return roles.error();
         for (auto& name : *namespaces)

@@ -3,9 +3,10 @@
 //
 //   {"rules": [{"namespaces": ["team-a-*"], "roles": ["arn:aws:iam::123456789012:role/team-a/*"]}]}
 //
-// Globs are anchored: '*' is any run of characters, '?' any one. A role must be allowed by some rule; an
-// empty list of rules allows none. Unknown members are refused, because a misspelt rule would not limit
-// anything.
+// Globs are anchored: '*' is any run of characters, '?' any one, and there is no escaping: where the path of
+// a role holds a '*' or '?' of its own, it can only be matched as the wildcard it is. A role must be allowed
+// by some rule; an empty list of rules allows none. Unknown members are refused, because a misspelt rule
+// would not limit anything.
 
 #include "metadata/service.hpp"
 #include "runtime/error.hpp"

@@ -79,15 +79,28 @@ result<std::string> read_external_id(std::string_view value) {
     return std::string(value);
 }
 
+constexpr std::string_view white_space = " \t\r\n", separators = ", \t\r\n";
+
+// The first of a list that begins with no separator; what separates is in the header.
+std::string_view first_role(std::string_view list) {
+    const auto item = list.substr(0, list.find_first_of(white_space));
+    const bool is_arn = item.starts_with("arn:");
+    for (auto comma = item.find(','); comma != std::string_view::npos; comma = item.find(',', comma + 1)) {
+        const auto next = item.substr(comma + 1);
+        if (!is_arn || next.empty() || next.starts_with(',') || next.starts_with("arn:"))
+            return item.substr(0, comma);
+    }
+    return item;
+}
+
 result<std::vector<std::string>> read_additional(std::string_view value, std::string_view base) {
-    constexpr std::string_view separators = ", \t\r\n";
     std::vector<std::string> arns;
     while (true) {
         const auto start = value.find_first_not_of(separators);
         if (start == std::string_view::npos)
             return arns;
         value.remove_prefix(start);
-        const auto item = value.substr(0, value.find_first_of(separators));
+        const auto item = first_role(value);
         value.remove_prefix(item.size());
         auto arn = complete_role_arn(item, base);
         if (!arn)

@@ -12,6 +12,10 @@
 //   <first prefix>external-id          for the target role
 //   <first prefix>additional-role-arns further roles, by comma or white space, that may be asked for by name
 //
+// In that list a bare name ends at any comma. An ARN, whose path and name may hold commas, ends at one only
+// where white space, another comma, the end or "arn:" follows; so a role with a comma in its name is given by
+// its ARN.
+//
 // Annotations are written by whoever may edit the service account, so every value is checked against its
 // grammar before it goes anywhere.
 

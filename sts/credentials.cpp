@@ -114,8 +114,10 @@ result<struct role_arn> role_arn::parse(std::string_view arn) {
         !std::all_of(name.begin(), name.end(), is_name_character))
         return refuse("the role's name is not 1 to 64 of A-Z a-z 0-9 _+=,.@-");
     if (path.size() > max_path || path.find("//") != std::string_view::npos ||
-        !std::all_of(path.begin(), path.end(), [](char c) { return c == '/' || is_name_character(c); }))
-        return refuse("the role's path is longer than 512 characters, or not of A-Z a-z 0-9 _+=,.@-/");
+        !std::all_of(path.begin(), path.end(), [](char c) { return c >= '!' && c <= '~'; }))
+        return refuse(
+            "the role's path is longer than 512 characters, has an empty part, or is not of visible "
+            "ASCII");
     return role_arn{std::string(part[1]), std::string(part[4]), std::string(path), std::string(name)};
 }
 

@@ -60,7 +60,8 @@ struct credential_spec {
 std::string make_session_name(std::string_view wanted);
 
 // A role ARN, taken apart. Grammar: arn:PARTITION:iam::ACCOUNT:role/PATH/NAME; 20 to 2048 characters, 12
-// digits, path and name of at most 512 and 64 characters of [\w+=,.@/-].
+// digits, a path of at most 512 characters from '!' to '~' without empty parts, a name of 1 to 64 of
+// [\w+=,.@-]. The path can hold '%', '"', '<' and the like: encode it for wherever it goes.
 struct role_arn {
     std::string partition, account;
     std::string path; // "/", or "/team/": with both its slashes, as IAM has it

@@ -34,6 +34,10 @@ TEST_CASE("a role policy that is misspelt is refused rather than half obeyed") {
         {R"({"rules":[{"namespaces":["a"],"roles":["x"],"deny":true}]})", "unknown member 'deny'"},
         {R"({"rules":[{"namespaces":["^a$"],"roles":["x"]}]})", "is no glob"},
         {R"({"rules":[{"namespaces":["a "],"roles":["x"]}]})", "is no glob"},
+        {R"({"rules":[{"namespaces":["a(b)c"],"roles":["x"]}]})", "is no glob"},
+        {R"({"rules":[{"namespaces":["a"],"roles":["^arn:.*$"]}]})", "is no glob"},
+        {R"({"rules":[{"namespaces":["a"],"roles":["arn:aws:iam::123456789012:role/a b/c"]}]})",
+         "is no glob"},
     };
     for (const auto& [json, message] : bad) {
         CAPTURE(json);
@@ -41,6 +45,13 @@ TEST_CASE("a role policy that is misspelt is refused rather than half obeyed") {
         REQUIRE(rules.has_error());
         CHECK_MESSAGE(rules.error().message.find(message) != std::string::npos, rules.error().message);
     }
+}
+
+TEST_CASE("a glob for roles may hold what the path of a role may") {
+    const std::string odd = "arn:aws:iam::123456789012:role/team(a)%~/*";
+    const auto rules = parse_role_policy(R"({"rules":[{"namespaces":["a"],"roles":[")" + odd + R"("]}]})");
+    REQUIRE(rules.has_value());
+    CHECK(rules->at(0).role_globs == std::vector<std::string>{odd});
 }
 
 TEST_CASE("a role policy file that cannot be read is named") {

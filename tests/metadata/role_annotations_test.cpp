@@ -93,6 +93,23 @@ TEST_CASE("additional roles stand between commas or white space, each name once"
           std::string::npos);
 }
 
+TEST_CASE("a comma within the ARN of an additional role belongs to it; a bare name ends at any") {
+    const std::string odd = "arn:aws:iam::123456789012:role/team,x/a,b";
+    const auto roles = [](const std::string& value) {
+        const auto request = read({{"credlet.io/role-arn", web}, {"credlet.io/additional-role-arns", value}},
+                                  "arn:aws:iam::123456789012:role/");
+        return request ? (**request).additional_role_arns : std::vector<std::string>{request.error().message};
+    };
+    using arns = std::vector<std::string>;
+    CHECK(roles(odd) == arns{odd});
+    CHECK(roles(odd + "," + api) == arns{odd, api});
+    CHECK(roles(odd + ", " + api + ",") == arns{odd, api});
+    CHECK(roles(odd + ",," + api) == arns{odd, api});
+    CHECK(roles(odd + "\n" + api) == arns{odd, api});
+    const std::string base = "arn:aws:iam::123456789012:role/";
+    CHECK(roles("one,two," + odd) == arns{base + "one", base + "two", odd});
+}
+
 TEST_CASE("an external id needs a target role") {
     CHECK(problem_of({{"credlet.io/role-arn", web}, {"credlet.io/external-id", "ab"}}).find("target") !=
           std::string::npos);

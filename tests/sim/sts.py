@@ -27,8 +27,36 @@ NAMESPACE = f"https://sts.amazonaws.com/doc/{VERSION}/"
 TOKEN_ALGORITHMS = {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"}
 SESSION_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]*")
 EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]*")
-ROLE_ARN = re.compile(r"arn:(aws|aws-cn|aws-us-gov|aws-eusc|aws-iso[a-z-]*):iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+")
+ROLE_ARN = re.compile(r"arn:(aws|aws-cn|aws-us-gov|aws-eusc|aws-iso[a-z-]*):iam::[0-9]{12}:role/([!-~]+/)?[A-Za-z0-9_+=,.@-]{1,64}")
+SERIAL_NUMBER = re.compile(r"[A-Za-z0-9_+=/:,.@-]*")
+TOKEN_CODE = re.compile(r"[0-9]*")
+TAG = re.compile(r"[\w \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000.:/=+@-]*")  # letters, digits, blanks, some marks
 CLOCK_SKEW = 15 * 60
+
+# The parameters of each operation: (required, optional). Whatever else is sent is refused, so that nothing goes by
+# unnoticed that the real service may take for something.
+OPERATIONS = {
+    "AssumeRoleWithWebIdentity": ({"RoleArn", "RoleSessionName", "WebIdentityToken"},
+                                  {"DurationSeconds", "Policy", "PolicyArns", "ProviderId"}),
+    "AssumeRole": ({"RoleArn", "RoleSessionName"},
+                   {"DurationSeconds", "ExternalId", "Policy", "PolicyArns", "ProvidedContexts", "SerialNumber",
+                    "SourceIdentity", "Tags", "TokenCode", "TransitiveTagKeys"}),
+    "GetCallerIdentity": (set(), set()),
+}
+# Texts: how long, and of which form. Of a list, those of each member.
+TEXTS = {
+    "RoleArn": (20, 2048, None), "RoleSessionName": (2, 64, SESSION_NAME), "WebIdentityToken": (4, 20000, None),
+    "ProviderId": (4, 2048, None), "Policy": (1, 2048, None), "ExternalId": (2, 1224, EXTERNAL_ID),
+    "SourceIdentity": (2, 64, SESSION_NAME), "SerialNumber": (9, 256, SERIAL_NUMBER), "TokenCode": (6, 6, TOKEN_CODE),
+}
+# Lists: how many members, and the fields each must have ("": the member is a text itself).
+LISTS = {
+    "PolicyArns": (10, {"arn": (20, 2048, None)}),
+    "Tags": (50, {"Key": (1, 128, TAG), "Value": (0, 256, TAG)}),
+    "TransitiveTagKeys": (50, {"": (1, 128, TAG)}),
+    "ProvidedContexts": (5, {"ProviderArn": (20, 2048, None), "ContextAssertion": (4, 2048, None)}),
+}
+MEMBER = re.compile(r"([A-Za-z]+)\.member\.([1-9][0-9]{0,3})(?:\.([A-Za-z]+))?")
 
 
 class Refused(Exception):
@@ -104,7 +132,7 @@ class Sts:
             raise Refused("ValidationError", "A parameter is given more than once")
         if "Action" not in parameters:
             raise Refused("MissingAction", "The request must contain the parameter Action")
-        if parameters.get("Version") != VERSION or not hasattr(self, f"_{parameters['Action']}"):
+        if parameters.get("Version") != VERSION or parameters["Action"] not in OPERATIONS:
             raise Refused("InvalidAction", f"Could not find operation {parameters['Action']} for version "
                                            f"{parameters.get('Version', 'NO_VERSION_SPECIFIED')}")
         return parameters
@@ -113,33 +141,48 @@ class Sts:
         return getattr(self, "_" + parameters["Action"])(request, body, parameters, call)
 
     @staticmethod
-    def _validate(parameters, required, web_identity):
+    def _validate(parameters):
+        """Refuses what goes beyond the operation's parameters and their limits. Returns the duration."""
+        action = parameters["Action"]
+        required, optional = OPERATIONS[action]
         errors = []
 
-        def check(name, low, high, pattern=None):
-            value = parameters.get(name)
-            shown = name[0].lower() + name[1:]
-            if value is None:
-                if name in required:
-                    errors.append(f"Value null at '{shown}' failed to satisfy constraint: Member must not be null")
-                return
-            at = f"Value '{value}' at '{shown}' failed to satisfy constraint: Member must"
-            if len(value) < low:
-                errors.append(f"{at} have length greater than or equal to {low}")
-            if len(value) > high:
-                errors.append(f"{at} have length less than or equal to {high}")
+        def check(value, at, least, most, pattern):
+            shown = f"Value '{value}' at '{at}' failed to satisfy constraint: Member must"
+            if len(value) < least:
+                errors.append(f"{shown} have length greater than or equal to {least}")
+            if len(value) > most:
+                errors.append(f"{shown} have length less than or equal to {most}")
             if pattern is not None and not pattern.fullmatch(value):
-                errors.append(f"{at} satisfy regular expression pattern: {pattern.pattern}")
+                errors.append(f"{shown} satisfy regular expression pattern: {pattern.pattern}")
 
-        check("RoleArn", 20, 2048)
-        check("RoleSessionName", 2, 64, SESSION_NAME)
-        if web_identity:
-            check("WebIdentityToken", 4, 20000)
-            check("ProviderId", 4, 2048)
-            check("Policy", 1, 2048)
-        check("ExternalId", 2, 1224, EXTERNAL_ID)
+        def missing(at):
+            errors.append(f"Value null at '{at}' failed to satisfy constraint: Member must not be null")
+
+        members = {}  # (list, number): its fields
+        for name, value in parameters.items():
+            member = MEMBER.fullmatch(name)
+            if member and member[1] in required | optional and (member[3] or "") in LISTS.get(member[1], (0, {}))[1]:
+                members.setdefault((member[1], int(member[2])), {})[member[3] or ""] = value
+            elif name in TEXTS and name in required | optional:
+                check(value, camel(name), *TEXTS[name])
+            elif name not in ("Action", "Version") and not (name == "DurationSeconds" and name in optional):
+                raise Refused("ValidationError", f"{action} has no parameter {name}")
+        for name in sorted(required - set(parameters)):
+            missing(camel(name))
+        for (name, number), given in members.items():
+            most, fields = LISTS[name]
+            for field, limits in fields.items():
+                at = f"{camel(name)}.{number}.member" + (f".{camel(field)}" if field else "")
+                if field in given:
+                    check(given[field], at, *limits)
+                else:
+                    missing(at)
+            if number > most:
+                errors.append(f"Value at '{camel(name)}' failed to satisfy constraint: Member must have length less "
+                              f"than or equal to {most}")
         duration = parameters.get("DurationSeconds", "3600")
-        if not re.fullmatch(r"\d{1,9}", duration):
+        if not re.fullmatch(r"[0-9]{1,9}", duration):
             raise Refused("ValidationError", f"'{duration}' is not a valid integer at 'durationSeconds'")
         for bad, rule in ((int(duration) < 900, "greater than or equal to 900"),
                           (int(duration) > 43200, "less than or equal to 43200")):
@@ -149,14 +192,16 @@ class Sts:
         if errors:
             count = f"{len(errors)} validation error{'s' if len(errors) > 1 else ''} detected"
             raise Refused("ValidationError", f"{count}: {'; '.join(errors)}")
-        if not ROLE_ARN.fullmatch(parameters["RoleArn"]):
+        if "RoleArn" in parameters and not ROLE_ARN.fullmatch(parameters["RoleArn"]):
             raise Refused("ValidationError", f"{parameters['RoleArn']} is invalid")
+        if "Policy" in parameters:
+            check_session_policy(parameters["Policy"])
         return int(duration)
 
     # Operations
 
     def _AssumeRoleWithWebIdentity(self, request, body, parameters, call):
-        duration = self._validate(parameters, {"RoleArn", "RoleSessionName", "WebIdentityToken"}, True)
+        duration = self._validate(parameters)
         if "ProviderId" in parameters:
             raise Refused("ValidationError", "ProviderId is not for OpenID Connect tokens")
         claims = self._verified_claims(parameters["WebIdentityToken"])
@@ -179,8 +224,8 @@ class Sts:
                 "Credentials": self._credentials(issued, call)}
 
     def _AssumeRole(self, request, body, parameters, call):
-        duration = self._validate(parameters, {"RoleArn", "RoleSessionName"}, False)
         caller = self._signer(request, body)
+        duration = self._validate(parameters)
         role = self.world.roles.get(parameters["RoleArn"])
         context = {"sts:ExternalId": parameters["ExternalId"]} if "ExternalId" in parameters else {}
         principal = {"AWS": [caller["role_arn"], caller["arn"], caller["account"],
@@ -198,6 +243,7 @@ class Sts:
 
     def _GetCallerIdentity(self, request, body, parameters, call):
         caller = self._signer(request, body)
+        self._validate(parameters)
         call["role"] = caller["role_arn"]
         return {"Arn": caller["arn"], "UserId": caller["user_id"], "Account": caller["account"]}
 
@@ -221,7 +267,7 @@ class Sts:
                 raise Refused("InvalidIdentityToken", f"Missing a required claim: {name}")
         if not isinstance(unverified.get("sub"), str) or not unverified.get("aud"):
             raise Refused("InvalidIdentityToken", "Missing a required claim: sub or aud")
-        now = int(time.time())
+        now = int(world.now())
         if unverified["exp"] <= now:
             raise Refused("ExpiredTokenException", f"Token expired: current date/time {now} must be before the "
                                                    f"expiration date/time {unverified['exp']}")
@@ -231,8 +277,7 @@ class Sts:
                                                   "please reference AssumeRoleWithWebIdentity documentation for "
                                                   "requirements")
         try:
-            return jwt.decode(token, key.public, algorithms=[key.algorithm], audience=world.client_ids,
-                              issuer=world.issuer, options={"require": ["exp", "iat", "iss", "aud", "sub"]})
+            return world.decode(token, key, world.client_ids)
         except jwt.InvalidAudienceError:
             raise Refused("InvalidIdentityToken", "Incorrect token audience") from None
         except jwt.ImmatureSignatureError:
@@ -262,7 +307,7 @@ class Sts:
             raise Refused("IncompleteSignature", "SignedHeaders must be sorted and hold host and x-amz-date")
         if any(name.startswith("x-amz-") and name not in names for name in map(str.lower, request.headers)):
             raise Refused("SignatureDoesNotMatch", "Every x-amz- header must be signed")
-        now = time.time()
+        now = self.world.now()
         if abs(calendar.timegm(at) - now) > CLOCK_SKEW:
             raise Refused("SignatureDoesNotMatch", f"Signature not yet current or expired: {date} is not within 15 "
                                                    f"minutes of {timestamp(now)}")
@@ -296,7 +341,7 @@ class Sts:
     def _issue(self, role, parameters, duration, call, **who):
         session = parameters["RoleSessionName"]
         account = role["arn"].split(":")[4]
-        now = time.time()
+        now = self.world.now()
         offset = next((f.arguments["offset"] for f in self.faults.hitting("sts", call["faults"], {"expiry"})), duration)
         issued = {
             "access_key_id": "ASIA" + random_id(16),
@@ -316,7 +361,7 @@ class Sts:
 
     def _credentials(self, issued, call):
         fields = {"AccessKeyId": issued["access_key_id"], "SecretAccessKey": issued["secret_access_key"],
-                  "SessionToken": issued["session_token"], "Expiration": timestamp(issued["expires"] + self.world.sts_clock_offset)}
+                  "SessionToken": issued["session_token"], "Expiration": timestamp(issued["expires"])}
         for fault in self.faults.hitting("sts", call["faults"], {"incomplete"}):
             if fault.arguments.get("empty"):
                 fields[fault.arguments["field"]] = ""
@@ -325,7 +370,7 @@ class Sts:
         return fields
 
     def _headers(self, request_id):
-        return {"x-amzn-requestid": request_id, "Date": formatdate(time.time() + self.world.sts_clock_offset, usegmt=True)}
+        return {"x-amzn-requestid": request_id, "Date": formatdate(self.world.now(), usegmt=True)}
 
     def _render(self, request, action, result):
         request_id = str(uuid.uuid4())
@@ -353,6 +398,21 @@ class Sts:
                 f"    <Message>{escape(message)}</Message>\n  </Error>\n  <RequestId>{request_id}</RequestId>\n"
                 f"</ErrorResponse>\n")
         return web.Response(status=status, body=text.encode(), headers={**headers, "Content-Type": "text/xml"})
+
+
+def camel(name):
+    """As STS's messages spell a parameter."""
+    return name[0].lower() + name[1:]
+
+
+def check_session_policy(text):
+    """Its form alone: what it would take away is not modelled."""
+    try:
+        policy = json.loads(text)
+    except ValueError:
+        policy = None
+    if not isinstance(policy, dict) or "Statement" not in policy:
+        raise Refused("MalformedPolicyDocument", "The policy is not in the valid JSON format.")
 
 
 def wants_json(request):

@@ -150,6 +150,13 @@ TEST_CASE("the ARN of a role is taken apart") {
     CHECK(deep->path == "/team/x,y/");
     CHECK(deep->name == "web+=,.@-_1");
 
+    // A path may hold what a name may not: IAM's pattern for it is (/)|(/[\u0021-\u007E]+/).
+    const std::string path = "/team:a/!\"#$%&'()*+,-.;<=>?@[\\]^_`{|}~/";
+    const auto odd = role_arn::parse("arn:aws:iam::123456789012:role" + path + "web");
+    REQUIRE(odd);
+    CHECK(odd->path == path);
+    CHECK(odd->name == "web");
+
     for (const char* partition : {"aws-cn", "aws-eusc", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f"})
         CHECK(role_arn::parse("arn:" + std::string(partition) + ":iam::123456789012:role/web"));
 }
@@ -190,11 +197,14 @@ TEST_CASE("T29: what is not exactly the ARN of a role is refused, with a message
         "arn:aws:iam::123456789012:role/web\r\nX-Injected: 1",
         "arn:aws:iam::123456789012:role/web&Action=GetCallerIdentity",
         "arn:aws:iam::123456789012:role/web&amp;RoleArn=x",
-        "arn:aws:iam::123456789012:role/<RoleArn>web</RoleArn>",
+        "arn:aws:iam::123456789012:role/<RoleArn>web",
         "arn:aws:iam::123456789012:role/w%65b",
         "arn:aws:iam::123456789012:role/web:x",
         "arn:aws:iam::123456789012:role/*",
         "arn:aws:iam::123456789012:role/we b",
+        "arn:aws:iam::123456789012:role/te am/web",
+        "arn:aws:iam::123456789012:role/team\x7f/web",
+        "arn:aws:iam::123456789012:role/team\r\nX-Injected: 1/web",
         "arn:aws:iam::123456789012:role/web\0"s,
         "arn:aws:iam::123456789012:role/w\0eb"s,
         "arn:aws:iam::123456789012:role/wéb",
@@ -215,6 +225,7 @@ TEST_CASE("T29: what is not exactly the ARN of a role is refused, with a message
 
 TEST_CASE("T29: an ARN with any one byte replaced parses only into parts of its own grammar") {
     const std::string good = "arn:aws:iam::123456789012:role/team/web";
+    const auto path_starts = good.find("team"), name_starts = good.find("web");
     for (std::size_t at = 0; at < good.size(); ++at)
         for (int byte = 0; byte < 256; ++byte) {
             auto arn = good;
@@ -224,8 +235,12 @@ TEST_CASE("T29: an ARN with any one byte replaced parses only into parts of its 
                 REQUIRE("arn:" + parsed->partition + ":iam::" + parsed->account + ":role" + parsed->path +
                             parsed->name ==
                         arn);
-            if (byte <= ' ' || byte > '~' || byte == '&' || byte == '<' || byte == '%')
+            const bool in_path = at >= path_starts && at < name_starts - 1;
+            if (byte <= ' ' || byte > '~' ||
+                (!in_path && (byte == '&' || byte == '<' || byte == '%' || byte == '*')))
                 REQUIRE_FALSE(parsed);
+            if (in_path && byte > ' ' && byte <= '~' && byte != '/')
+                REQUIRE(parsed);
         }
 }
 

@@ -56,6 +56,20 @@ TEST_CASE("AssumeRoleWithWebIdentity is a form with the API's version and every 
                             "&WebIdentityToken=eyJh.eyJz.c2ln-_");
 }
 
+TEST_CASE("T29: a role's path is encoded, whatever stands in it") {
+    auto s = example();
+    s.role_arn = s.target_role_arn = "arn:aws:iam::123456789012:role/a&Action=b%41<\"+:*?#/first";
+    const auto web_identity = web_identity_form(s, seconds(3600), "token");
+    const auto target = assume_role_form(s, seconds(3600));
+    REQUIRE(web_identity);
+    REQUIRE(target);
+    for (const auto* form : {&*web_identity, &*target}) {
+        const auto fields = decoded(form->reveal());
+        CHECK(fields.size() == 6);
+        CHECK(fields.at(2) == std::pair<std::string, std::string>("RoleArn", s.role_arn));
+    }
+}
+
 TEST_CASE("AssumeRole names the target role, at most an hour, and the external id where there is one") {
     auto form = assume_role_form(example(), seconds(43200));
     REQUIRE(form);
