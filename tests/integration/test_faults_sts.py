@@ -171,13 +171,27 @@ def test_F10_expired_and_short_lived_credentials(world, credlet, new_pod, offset
         recovers(world, credlet, pod, 31)
 
 
+@pytest.mark.parametrize("chained", [False, True], ids=["one role", "a target role"])
 @pytest.mark.parametrize("hours", [2, -2])
-def test_F11_lifetimes_go_by_the_clock_of_sts(world, credlet, new_pod, hours):
-    world.settings(sts_clock_offset=hours * 3600)
-    pod = new_pod()
-    issued = genuine(world, credlet.credentials(pod["ip"]), pod)
-    assert credlet.credentials(pod["ip"]).json["AccessKeyId"] == issued["access_key_id"]
-    assert abs(abs(credlet.metric("clock_skew_seconds")) - 7200) < 10
+def test_F11_lifetimes_and_signatures_go_by_the_clock_of_sts(start_world, start_credlet, new_pod, hours, chained):
+    """This node's clock is wrong: the cluster's and STS's agree with each other."""
+    world = start_world(settings={"clock_offset": hours * 3600})
+    daemon = start_credlet(world)
+    pod = new_pod(in_world=world)
+    if chained:
+        target = world.role("target", trusted_roles=[pod["role_arn"]])
+        world.service_account("prod", pod["service_account"], role_arn=pod["role_arn"], target_role_arn=target)
+        pod["role_arn"] = target
+
+    def answer_of_that_role():
+        answer = daemon.credentials(pod["ip"])
+        return answer if answer.status == 200 and answer.json["RoleArn"] == pod["role_arn"] else None
+    issued = genuine(world, wait_until(answer_of_that_role, 5), pod)
+    for _ in range(5):
+        assert daemon.credentials(pod["ip"]).json["AccessKeyId"] == issued["access_key_id"]
+    assert abs(abs(daemon.metric("clock_skew_seconds")) - 7200) < 10
+    if chained:  # the Date of a refusal, or of the first call's answer, is what the signature goes by
+        assert sum(call["result"] != "ok" for call in world.calls("sts", operation="AssumeRole")) <= 1
 
 
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "InvalidIdentityToken"])

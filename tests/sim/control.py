@@ -25,10 +25,10 @@ class DaemonFiles:
         world = self.world
         pod = world.pods.objects[(world.daemon_namespace, world.daemon_account)].body
         lifetime = world.daemon_token_lifetime if expires_in is None else expires_in
-        now = time.time() if lifetime > 0 else time.time() + lifetime - 3600
+        now = world.now() if lifetime > 0 else world.now() + lifetime - 3600
         claims = world.claims(world.daemon_namespace, world.daemon_account, pod, None, lifetime, now)
         if lifetime <= 0:
-            claims["exp"] = int(time.time() + lifetime)
+            claims["exp"] = int(world.now() + lifetime)
         return world.sign(claims)
 
     def write(self):

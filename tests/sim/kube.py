@@ -7,6 +7,7 @@ import json
 import re
 import time
 import uuid
+from email.utils import formatdate
 
 import jwt
 from aiohttp import web
@@ -29,6 +30,7 @@ POD_FIELDS = {
 ACCOUNT_FIELDS = {name: POD_FIELDS[name] for name in ("metadata.name", "metadata.namespace")}
 PARTIAL = re.compile(r"application/json;.*\bas=PartialObjectMetadata(List)?\b")
 MAX_EXPIRATION = 1 << 32
+DELETION_LEEWAY = 60  # seconds
 
 
 class Status(Exception):
@@ -93,12 +95,18 @@ class Kube:
 
             response = await fault_kinds.inject(self.faults, "kube", request, facts, genuine, error)
             call["code"] = response.status
-            return response
+            return self._dated(response)
         except Status as status:
             call["code"] = status.code
-            return status.response()
+            return self._dated(status.response())
         finally:
             self.log.end("kube", started, call)
+
+    def _dated(self, response):
+        """With the time by our own clock, where a response is not yet on its way."""
+        if not response.prepared:
+            response.headers["Date"] = formatdate(self.world.now(), usegmt=True)
+        return response
 
     # Paths
 
@@ -135,7 +143,7 @@ class Kube:
             return self._serve_discovery(request, route)
         user = self._authenticate(request)
         call["caller"], call["token_id"] = user.name, user.extra["authentication.kubernetes.io/credential-id"][0][4:]
-        user = self._impersonate(request, user)
+        user = self._impersonate(request, route, user)
         self._authorize(request, route, user)
         if route["resource"] == "tokenreviews":
             return self._review(await _json_body(request))
@@ -168,8 +176,7 @@ class Kube:
             key = next((k for k in self.world.published if k.kid == header.get("kid")), None)
             if key is None:
                 return None
-            claims = jwt.decode(token, key.public, algorithms=[key.algorithm], audience=audiences,
-                                issuer=self.world.issuer, options={"require": ["exp", "iat", "iss", "sub", "aud"]})
+            claims = self.world.decode(token, key, audiences)
         except jwt.PyJWTError:
             return None
         private = claims.get("kubernetes.io", {})
@@ -181,7 +188,7 @@ class Kube:
         extra = {"authentication.kubernetes.io/credential-id": [f"JTI={claims.get('jti')}"]}
         if "pod" in private:
             pod = self.world.pods.objects.get((namespace, private["pod"].get("name")))
-            if pod is None or pod.body["metadata"]["uid"] != private["pod"].get("uid"):
+            if pod is None or pod.body["metadata"]["uid"] != private["pod"].get("uid") or self._long_deleted(pod.body):
                 return None
             extra["authentication.kubernetes.io/pod-name"] = [private["pod"]["name"]]
             extra["authentication.kubernetes.io/pod-uid"] = [private["pod"]["uid"]]
@@ -191,7 +198,12 @@ class Kube:
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
         return User(claims["sub"], groups, extra, wanted.get("uid"))
 
-    def _impersonate(self, request, user):
+    def _long_deleted(self, pod):
+        """Whether its tokens are dead although it lingers: what should have ended a minute ago counts as gone."""
+        stamp = pod["metadata"].get("deletionTimestamp")
+        return stamp is not None and stamp < timestamp(self.world.now() - DELETION_LEEWAY)
+
+    def _impersonate(self, request, route, user):
         headers = [name for name in request.headers if name.lower().startswith("impersonate-")]
         if not headers:
             return user
@@ -207,6 +219,7 @@ class Kube:
         if node is None or wanted != f"system:node:{node}":
             raise refusal
         self._check_denied("impersonate:associated-node", "nodes", user)
+        self._check_denied(f"impersonate-on:associated-node:{route['verb']}", route["resource"], user)
         return User(wanted, ["system:nodes", "system:authenticated"])
 
     def _is_daemon(self, user):
@@ -229,6 +242,8 @@ class Kube:
     def _authorize_node(self, request, route, user):
         """The Node authorizer: what a kubelet may do, on its own node."""
         refusal = _forbidden(user, route["verb"], route["resource"])
+        unrelated = _forbidden(user, route["verb"], route["resource"],
+                               f": no relationship found between node '{user.node}' and this object")
         mine = [p.body for p in self.world.pods.objects.values() if p.body["spec"].get("nodeName") == user.node]
         if route["resource"] == "pods" and route["verb"] in ("list", "watch"):
             if ("spec.nodeName", "=", user.node) not in _selector(request.query.get("fieldSelector", ""), POD_FIELDS):
@@ -236,11 +251,11 @@ class Kube:
         elif route["resource"] == "pods":
             if not any(p["metadata"]["name"] == route["name"] and p["metadata"]["namespace"] == route["namespace"]
                        for p in mine):
-                raise refusal
+                raise unrelated
         elif route["resource"] == "serviceaccounts" and route["verb"] == "get":
             if not any(p["spec"]["serviceAccountName"] == route["name"]
                        and p["metadata"]["namespace"] == route["namespace"] for p in mine):
-                raise refusal
+                raise unrelated
         elif route["resource"] != "serviceaccounts/token":
             raise refusal
 
@@ -279,7 +294,7 @@ class Kube:
         self._check_version(version)
         now = time.monotonic()
         if query.get("continue"):
-            known = self.snapshots.pop(query["continue"], None)
+            known = self.snapshots.get(query["continue"])
             if version:
                 raise Status(400, "BadRequest", "specifying resource version is not allowed when using continue")
             if known is None or known[0] < now:
@@ -331,6 +346,9 @@ class Kube:
                 or body.get("apiVersion", "authentication.k8s.io/v1") != "authentication.k8s.io/v1":
             raise Status(400, "BadRequest", "the object provided is unrecognized (must be of type TokenRequest)")
         metadata, spec = body.get("metadata") or {}, body.get("spec") or {}
+        reference = spec.get("boundObjectRef") if isinstance(spec, dict) else None
+        if not isinstance(metadata, dict) or not isinstance(spec, dict) or not isinstance(reference, (dict, type(None))):
+            raise _cannot_unmarshal()
         for field, mine in (("name", name), ("namespace", namespace)):
             if metadata.get(field) not in (None, "", mine):
                 raise Status(400, "BadRequest", f"the {field} of the provided object does not match the {field} sent "
@@ -339,9 +357,7 @@ class Kube:
         seconds = spec.get("expirationSeconds", 3600)
         if not isinstance(audiences, list) or not all(isinstance(a, str) for a in audiences) \
                 or not isinstance(seconds, int) or isinstance(seconds, bool):
-            raise Status(400, "BadRequest", "TokenRequest in version \"v1\" cannot be handled as a TokenRequest: json: "
-                                            "cannot unmarshal")
-        reference = spec.get("boundObjectRef")
+            raise _cannot_unmarshal()
         if user.node is not None:
             self._restrict_node(user, namespace, audiences, reference)
         if world.admission_policy and self._is_daemon(user):
@@ -350,7 +366,7 @@ class Kube:
         if metadata.get("uid") not in (None, "", account["metadata"]["uid"]):
             raise Status(409, "Conflict", f'Operation cannot be fulfilled on serviceaccounts "{name}": the UID in the '
                                           "token request does not match the UID of the service account")
-        pod = self._bound_pod(namespace, name, reference) if reference else None
+        pod = self._bound_pod(namespace, name, reference) if reference is not None else None
         headers = {}
         if world.max_token_expiration and seconds > world.max_token_expiration:
             seconds = world.max_token_expiration
@@ -469,6 +485,7 @@ class Watch:
             raise _invalid_options("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch")
         kube._check_version(self.version)
         self.timeout = _number(query, "timeoutSeconds", 0) or kube.world.watch_timeout_seconds
+        self.delivered = int(self.version or 0)  # all events up to this version have been sent, or were not selected
         self.stream = None
         self.ending = None  # what the control endpoint wants done with this watch
 
@@ -484,7 +501,8 @@ class Watch:
         mode = modes[0] if modes else kube.world.gone_mode if gone else None
         if mode == "http":
             raise expired(f"too old resource version: {self.version or 0} ({self.store.horizon + 1})")
-        self.stream = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache"})
+        self.stream = kube._dated(web.StreamResponse(headers={"Content-Type": "application/json",
+                                                              "Cache-Control": "no-cache"}))
         self.stream.enable_chunked_encoding()
         await self.stream.prepare(self.request)
         if mode == "event":
@@ -507,7 +525,7 @@ class Watch:
 
     async def _pump(self, queue):
         if self.version in ("", "0") or self.initial:
-            at = self.kube.world.versions.value
+            at = self.delivered = self.kube.world.versions.value
             for _, known in sorted(self.store.objects.items()):
                 if self._selects(known):
                     await self._frame("ADDED", known)
@@ -522,8 +540,8 @@ class Watch:
                 raise ConnectionResetError
             now = time.monotonic()
             if now >= deadline:
-                if self.bookmarks:
-                    await self._bookmark(self.kube.world.versions.value)
+                if self.bookmarks:  # who resumes from it must get what is still queued
+                    await self._bookmark(self.kube.world.versions.value if queue.empty() else self.delivered)
                 return await self._finish()
             if self._faulted("silent_watch"):
                 await self._be_silent()
@@ -569,6 +587,7 @@ class Watch:
             await self._frame("MODIFIED" if was else "ADDED", new)
         elif was:  # gone, or no longer selected: the last selected state
             await self._frame("DELETED", old.at_version(version))
+        self.delivered = version
 
     async def _frame(self, kind, known):
         body = known.partial if self.partial else known.encoded
@@ -616,9 +635,14 @@ def _method_not_allowed():
     return Status(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
-def _forbidden(user, verb, resource):
+def _cannot_unmarshal():
+    return Status(400, "BadRequest", "TokenRequest in version \"v1\" cannot be handled as a TokenRequest: json: cannot "
+                                     "unmarshal")
+
+
+def _forbidden(user, verb, resource, why=""):
     return Status(403, "Forbidden", f'{resource} is forbidden: User "{user.name}" cannot {verb} resource "{resource}" '
-                                    f'in API group "" at the cluster scope', {"kind": resource})
+                                    f'in API group "" at the cluster scope{why}', {"kind": resource})
 
 
 def _invalid_options(message):

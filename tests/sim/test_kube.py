@@ -1,6 +1,7 @@
 """The Kubernetes API behaves as kube-apiserver does, where credlet looks."""
 
 import base64
+import email.utils
 import json
 import time
 
@@ -132,6 +133,14 @@ def test_lists_come_in_pages_of_one_moment(sim):
     assert seen == 25
 
 
+def test_a_continue_token_may_be_used_again(sim, unique):
+    sim.post("/bulk", service_accounts=1, pods=3, namespace=unique, node=unique)
+    query = f"fieldSelector=spec.nodeName%3D{unique}&limit=1"
+    token = listing(sim, query)["metadata"]["continue"]
+    first, again = (listing(sim, f"{query}&continue={token}")["items"] for _ in range(2))
+    assert first == again and len(first) == 1
+
+
 def test_an_old_continue_token_is_gone(sim):
     sim.post("/bulk", service_accounts=1, pods=3, namespace="continue", node="node-continue")
     sim.settings(continue_seconds=0)
@@ -198,6 +207,22 @@ def test_a_watch_ends_at_its_timeout_with_a_bookmark_for_who_wants_one(sim, watc
     assert frame["type"] == "BOOKMARK" and int(frame["object"]["metadata"]["resourceVersion"]) >= int(version)
     assert events.next() is None
     assert watch(f"resourceVersion={version}&timeoutSeconds=1").next() is None
+
+
+def test_a_watch_that_ends_while_events_are_queued_loses_none(sim, watch, unique):
+    selector = f"fieldSelector=spec.nodeName%3D{unique}&allowWatchBookmarks=true"
+    version = listing(sim, "limit=1")["metadata"]["resourceVersion"]
+    sim.fault("kube", "slow_watch", match={"verb": "watch"}, seconds=1.3)
+    events = watch(f"{selector}&resourceVersion={version}&timeoutSeconds=1")
+    for name in ("a", "b"):
+        sim.pod("watch", f"{unique}-{name}", node=unique)
+    frames = []
+    while frame := events.next():
+        frames.append(frame)
+    assert [f["type"] for f in frames] == ["ADDED", "BOOKMARK"]
+    sim.clear()
+    rest = watch(f"{selector}&resourceVersion={frames[-1]['object']['metadata']['resourceVersion']}")
+    assert rest.next()["object"]["metadata"]["name"] == f"{unique}-b"
 
 
 def test_bookmarks_come_at_their_interval(sim, watch):
@@ -301,6 +326,13 @@ def test_a_request_that_is_not_right_is_refused(sim, bound, case, code, message)
     assert (status, answer["kind"], answer["code"]) == (code, "Status", code) and message in answer["message"]
 
 
+@pytest.mark.parametrize("reference, message", [({}, "cannot bind token to object of type"), ("", "cannot unmarshal"),
+                                                ("bound-pod", "cannot unmarshal"), ([], "cannot unmarshal")])
+def test_a_reference_that_is_none_is_refused(sim, bound, reference, message):
+    status, answer, _ = request_token(sim, reference=reference)
+    assert status == 400 and message in answer["message"]
+
+
 def test_a_body_of_another_type_is_refused(sim, bound):
     assert request_token(sim, reference=bound, headers={"Content-Type": "text/plain"})[0] == 415
 
@@ -357,6 +389,17 @@ def test_the_daemon_may_be_its_own_node_and_no_other(sim, bound):
     assert get(sim, "/api/v1/namespaces/prod/serviceaccounts/unbound", headers=NODE)[0] == 403
 
 
+@pytest.mark.parametrize("verb, resource", [("impersonate:associated-node", "nodes"),
+                                            ("impersonate-on:associated-node:create", "serviceaccounts/token")])
+def test_impersonation_takes_a_right_of_its_own_for_each_verb(sim, bound, verb, resource):
+    sim.settings(constrained_impersonation=True, denied=[{"verb": verb, "resource": resource}])
+    status, answer, _ = request_token(sim, reference=bound, headers=NODE)
+    assert status == 403 and "system:serviceaccount:credlet:credlet" in answer["message"]
+    assert request_token(sim, reference=bound)[0] == 201  # what it may do itself is another matter
+    read = get(sim, "/api/v1/pods?fieldSelector=spec.nodeName%3Dnode-1", headers=NODE)[0]
+    assert read == (403 if resource == "nodes" else 200)
+
+
 # TokenReview, discovery
 
 def review(sim, token, **spec):
@@ -373,6 +416,26 @@ def test_tokens_are_reviewed(sim, bound):
     assert not review(sim, token).get("authenticated")
     assert not review(sim, sim.mint(pod="prod/bound-pod", key="foreign"),
                       audiences=["sts.amazonaws.com"]).get("authenticated")
+
+
+def test_a_pod_that_should_have_ended_a_minute_ago_has_no_tokens(sim, unique):
+    sim.pod("credlet", unique, service_account="credlet")
+    token = sim.mint(pod=f"credlet/{unique}", audiences=["https://kubernetes.default.svc"])
+    for ended, valid in ((-30, True), (-62, False)):
+        sim.patch_pod("credlet", unique, terminating=ended)
+        assert bool(review(sim, token).get("authenticated")) == valid
+        assert get(sim, "/api/v1/pods?limit=1", token=token)[0] == (200 if valid else 401)
+
+
+def test_the_cluster_has_a_clock_of_its_own(sim, unique):
+    token = sim.mint(pod="credlet/credlet", audiences=["https://kubernetes.default.svc"])
+    for ahead, valid in ((7200, False), (-7200, False), (0, True)):
+        sim.settings(clock_offset=ahead)
+        assert get(sim, "/api/v1/pods?limit=1", token=token)[0] == (200 if valid else 401)
+        status, _, headers = get(sim, "/api/v1/pods?limit=1", token=sim.mint(
+            pod="credlet/credlet", audiences=["https://kubernetes.default.svc"]))
+        date = email.utils.parsedate_to_datetime(headers["Date"])
+        assert status == 200 and abs(date.timestamp() - time.time() - ahead) < 5
 
 
 def test_discovery_needs_authentication_unless_it_is_public(sim):

@@ -1,6 +1,7 @@
 """Signed requests, with botocore as the client."""
 
 import datetime
+import urllib.parse
 
 import botocore.session
 import pytest
@@ -79,6 +80,56 @@ def test_chained_sessions_last_at_most_an_hour(sim, base):
         assume(sim, base, "target", DurationSeconds=3601)
 
 
+TAG = {"Key": "team", "Value": ""}
+
+
+def assume_role(**fields):
+    """The body of a request by hand."""
+    return urllib.parse.urlencode({"Action": "AssumeRole", "Version": "2011-06-15", "RoleSessionName": "chained",
+                                   "RoleArn": "arn:aws:iam::123456789012:role/target", **fields})
+
+
+def test_everything_that_assume_role_may_be_given_is_understood(sim, base):
+    assert assume(sim, base, "target", Tags=[TAG, {"Key": "\u00e9t\u00e9 1", "Value": "x" * 256}], TransitiveTagKeys=["team"],
+                  SourceIdentity="me", SerialNumber="arn:aws:iam::123456789012:mfa/me", TokenCode="123456",
+                  Policy='{"Statement":[]}', PolicyArns=[{"arn": "arn:aws:iam::aws:policy/ReadOnly"}])
+    contexts = {"ProvidedContexts.member.1.ProviderArn": "arn:aws:iam::aws:contextProvider/IdentityCenter",
+                "ProvidedContexts.member.1.ContextAssertion": "a.b.c"}  # which Debian's botocore does not know
+    body = assume_role(**contexts)
+    assert send(sim, signed(sim, base, body), body)[0] == 200
+
+
+@pytest.mark.parametrize("fields, message", [
+    ({"Tags.member.1.Key": "k"}, "Value null at 'tags.1.member.value'"),
+    ({"Tags.member.1.Value": "v"}, "Value null at 'tags.1.member.key'"),
+    ({"Tags.member.1.Key": "", "Tags.member.1.Value": ""}, "'tags.1.member.key' failed to satisfy constraint: Member must have length greater"),
+    ({"Tags.member.1.Key": "k" * 129, "Tags.member.1.Value": ""}, "length less than or equal to 128"),
+    ({"Tags.member.1.Key": "k", "Tags.member.1.Value": "v" * 257}, "length less than or equal to 256"),
+    ({"Tags.member.1.Key": "k", "Tags.member.1.Value": "<"}, "satisfy regular expression pattern"),
+    ({"Tags.member.51.Key": "k", "Tags.member.51.Value": "v"}, "'tags' failed to satisfy constraint"),
+    ({"TransitiveTagKeys.member.1": ""}, "'transitiveTagKeys.1.member' failed"),
+    ({"TransitiveTagKeys.member.51": "k"}, "'transitiveTagKeys' failed"),
+    ({"SourceIdentity": "x"}, "'sourceIdentity' failed"), ({"SourceIdentity": "x" * 65}, "'sourceIdentity' failed"),
+    ({"SourceIdentity": "a b"}, "'sourceIdentity' failed"),
+    ({"SerialNumber": "12345678"}, "'serialNumber' failed"), ({"SerialNumber": "x" * 257}, "'serialNumber' failed"),
+    ({"TokenCode": "12345"}, "'tokenCode' failed"), ({"TokenCode": "12345x"}, "'tokenCode' failed"),
+    ({"ProvidedContexts.member.6.ProviderArn": "a" * 20, "ProvidedContexts.member.6.ContextAssertion": "abcd"},
+     "'providedContexts' failed"),
+    ({"ExternalId": "x"}, "'externalId' failed"), ({"ExternalId": "a b"}, "'externalId' failed"),
+    ({"WebIdentityToken": "a.b.c"}, "AssumeRole has no parameter WebIdentityToken"),
+    ({"Surprise": "1"}, "AssumeRole has no parameter Surprise"),
+])
+def test_every_parameter_of_assume_role_has_its_limits(sim, base, fields, message):
+    body = assume_role(**fields)
+    status, answer = send(sim, signed(sim, base, body), body)
+    assert status == 400 and "<Code>ValidationError</Code>" in answer and message in answer, answer
+
+
+def test_a_caller_who_is_not_known_learns_nothing_of_his_parameters(sim, base):
+    body = "Action=AssumeRole&Version=2011-06-15&Surprise=1"
+    assert "SignatureDoesNotMatch" in send(sim, signed(sim, {**base, "SecretAccessKey": "wrong"}, body), body)[1]
+
+
 @pytest.mark.parametrize("field, value, code", [
     ("AccessKeyId", "ASIAUNKNOWNUNKNOWN00", "InvalidClientTokenId"),
     ("SecretAccessKey", "wrong", "SignatureDoesNotMatch"),
@@ -129,6 +180,14 @@ def test_a_signature_made_by_hand_is_accepted(sim, base):
 @pytest.mark.parametrize("age, status", [(14 * 60, 200), (16 * 60, 403), (-16 * 60, 403)])
 def test_a_signature_holds_for_fifteen_minutes(sim, base, age, status):
     assert send(sim, signed(sim, base, age=age))[0] == status
+
+
+def test_signatures_and_keys_go_by_the_clock_of_sts(sim, base):
+    sim.settings(clock_offset=1800)
+    assert "SignatureDoesNotMatch" in send(sim, signed(sim, base))[1]
+    assert send(sim, signed(sim, base, age=-1800))[0] == 200
+    sim.settings(clock_offset=7200)
+    assert "ExpiredToken" in send(sim, signed(sim, base, age=-7200))[1]
 
 
 def test_a_changed_body_is_noticed(sim, base):

@@ -1,6 +1,9 @@
 """STS refuses what STS refuses."""
 
+import datetime
+import email.utils
 import json
+import time
 import urllib.parse
 import xml.etree.ElementTree as xml
 
@@ -109,6 +112,18 @@ def test_what_is_no_token_is_refused(sim, world, token):
     ({"DurationSeconds": "7200"}, "exceeds the MaxSessionDuration set for this role."),
     ({"WebIdentityToken": "x" * 20001}, "Member must have length less than or equal to 20000"),
     ({"ProviderId": "www.amazon.com"}, "ProviderId"),
+    ({"ExternalId": "tenant-7"}, "has no parameter ExternalId"),
+    ({"Tags.member.1.Key": "k", "Tags.member.1.Value": "v"}, "has no parameter Tags.member.1.Key"),
+    ({"Surprise": "1"}, "has no parameter Surprise"),
+    ({"Policy": ""}, "Member must have length greater than or equal to 1"),
+    ({"Policy": "{" + " " * 2048}, "Member must have length less than or equal to 2048"),
+    ({"PolicyArns.member.1.arn": "arn:aws:iam::aws:"}, "'policyArns.1.member.arn' failed to satisfy constraint: Member must "
+                                                      "have length greater than or equal to 20"),
+    ({"PolicyArns.member.1.arn": "arn:aws:iam::aws:policy/" + "x" * 2048}, "Member must have length less than or equal to 2048"),
+    ({"PolicyArns.member.11.arn": "arn:aws:iam::aws:policy/ReadOnly"}, "'policyArns' failed to satisfy constraint: Member "
+                                                                      "must have length less than or equal to 10"),
+    ({"PolicyArns.member.0.arn": "arn:aws:iam::aws:policy/ReadOnly"}, "has no parameter PolicyArns.member.0.arn"),
+    ({"PolicyArns.member.1": "arn:aws:iam::aws:policy/ReadOnly"}, "has no parameter PolicyArns.member.1"),
 ])
 def test_every_parameter_has_its_limits(sim, world, changes, message):
     fields = {"token": sim.mint(pod="prod/app-pod"), **changes}
@@ -117,12 +132,37 @@ def test_every_parameter_has_its_limits(sim, world, changes, message):
     assert (status, code) == (400, "ValidationError") and message in text
 
 
+@pytest.mark.parametrize("policy", ["nonsense", "[]", "{}", '"text"'])
+def test_a_session_policy_is_a_policy(sim, world, policy):
+    assert refusal(ask(sim, sim.mint(pod="prod/app-pod"), Policy=policy))[:2] == (400, "MalformedPolicyDocument")
+
+
+def test_what_is_within_the_limits_is_taken(sim, world):
+    arns = {f"PolicyArns.member.{i}.arn": f"arn:aws:iam::aws:policy/Policy{i}" for i in range(1, 11)}
+    assert ask(sim, sim.mint(pod="prod/app-pod"), Policy='{"Version":"2012-10-17","Statement":[]}', **arns)[0] == 200
+
+
+def test_sts_has_one_clock(sim, world):
+    """Tokens, credentials, Date and Expiration all go by it."""
+    token = sim.mint(pod="prod/app-pod")
+    for ahead, code in ((7200, "ExpiredTokenException"), (-7200, "InvalidIdentityToken")):
+        sim.settings(clock_offset=ahead)
+        assert refusal(ask(sim, token))[1] == code
+        status, headers, body = ask(sim, sim.mint(pod="prod/app-pod"))
+        date = email.utils.parsedate_to_datetime(headers["Date"])
+        expiration = xml.fromstring(body).findtext(".//sts:Expiration", None, NAMES)
+        lifetime = datetime.datetime.fromisoformat(expiration) - date
+        assert status == 200 and 3598 <= lifetime.total_seconds() <= 3600
+        assert abs(date.timestamp() - time.time() - ahead) < 5
+
+
 def test_a_parameter_given_twice_is_refused(sim, world):
     raw = "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=a&RoleArn=b"
     assert refusal(ask(sim, "", raw=raw))[1] == "ValidationError"
 
 
-@pytest.mark.parametrize("changes", [{"Version": "2010-01-01"}, {"Action": "AssumeEverything"}, {"drop": ("Version",)}])
+@pytest.mark.parametrize("changes", [{"Version": "2010-01-01"}, {"Action": "AssumeEverything"},
+                                     {"Action": "answer"}, {"drop": ("Version",)}])
 def test_an_unknown_action_or_version_is_refused(sim, world, changes):
     assert refusal(ask(sim, "token", **changes))[:2] == (400, "InvalidAction")
 

@@ -12,6 +12,8 @@ import secrets
 import time
 import uuid
 
+import jwt
+
 from pki import SigningKey
 
 DEFAULTS = {
@@ -27,7 +29,7 @@ DEFAULTS = {
     "realistic_pods": True,  # about 10 KB each, as on a real cluster
     "kube_latency_ms": 0,
     "sts_latency_ms": 0,
-    "sts_clock_offset": 0,  # seconds by which STS's own clock (Date, Expiration) is ahead
+    "clock_offset": 0,  # seconds by which the clocks of the API and of STS are ahead of this machine's
     "bookmark_seconds": 60.0,
     "watch_timeout_seconds": 1800.0,  # when the caller names none
     "watch_split_bytes": 0,  # cut watch frames into chunks of so many bytes
@@ -163,6 +165,10 @@ class World:
         except KeyError:
             raise AttributeError(name) from None
 
+    def now(self):
+        """The time by the clock that the API and STS share."""
+        return time.time() + self.clock_offset
+
     # Service accounts
 
     def put_account(self, namespace, name, annotations=None, uid=None):
@@ -229,7 +235,7 @@ class World:
             elif field == "phase":
                 body["status"]["phase"] = value
             elif field == "terminating":  # seconds of grace
-                stamp = timestamp(time.time() + value)
+                stamp = timestamp(self.now() + value)
                 body["metadata"].update(deletionTimestamp=stamp, deletionGracePeriodSeconds=value)
             elif field == "annotations":
                 body["metadata"]["annotations"] = value
@@ -281,7 +287,7 @@ class World:
     # Tokens
 
     def claims(self, namespace, account, pod=None, audiences=None, lifetime=3600, now=None):
-        now = int(time.time() if now is None else now)
+        now = int(self.now() if now is None else now)
         known = self.accounts.objects.get((namespace, account))
         binding = {"namespace": namespace}
         if pod is not None:
@@ -297,6 +303,21 @@ class World:
 
     def sign(self, claims, **kwargs):
         return self.keys[self.token_key].token(claims, **kwargs)
+
+    def decode(self, token, key, audiences):
+        """The claims of a token that holds now, by our own clock; raises jwt.PyJWTError."""
+        claims = jwt.decode(token, key.public, algorithms=[key.algorithm], audience=audiences, issuer=self.issuer,
+                            options={"require": ["exp", "iat", "iss", "aud", "sub"], "verify_exp": False,
+                                     "verify_nbf": False, "verify_iat": False})
+        times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
+        if not all(isinstance(value, int) and not isinstance(value, bool) for value in times.values()):
+            raise jwt.DecodeError("exp, iat and nbf are integers")
+        now = self.now()
+        if times["exp"] <= now:
+            raise jwt.ExpiredSignatureError("the token has expired")
+        if max(times["iat"], times.get("nbf", 0)) > now:
+            raise jwt.ImmatureSignatureError("the token is not yet valid")
+        return claims
 
     def jwks(self):
         return {"keys": [key.jwk() for key in self.published]}
@@ -325,7 +346,7 @@ class World:
         else:
             pod_body = None
         payload = self.claims(namespace or "default", service_account or "default", pod_body,
-                              audiences or ["sts.amazonaws.com"], expires_in - issued_in, time.time() + issued_in)
+                              audiences or ["sts.amazonaws.com"], expires_in - issued_in, self.now() + issued_in)
         merge(payload, claims or {})
         if key == "foreign":
             self.foreign_key = self.foreign_key or SigningKey("RS256")
