@@ -7,7 +7,7 @@ build=(clang-19 lld-19 cmake ninja-build pkg-config libboost1.81-dev libssl-dev 
        prometheus-cpp-dev doctest-dev libcli11-dev libpugixml-dev git ca-certificates)
 simulators=(python3 python3-aiohttp python3-cryptography python3-jwt python3-botocore python3-pytest openssl curl)
 demo=(awscli curl)
-clients=(awscli python3-boto3 python3-venv nodejs npm iproute2 util-linux procps)
+clients=(awscli python3-boto3 python3-venv nodejs npm iproute2 nftables util-linux procps)
 bench=(nginx-light wrk util-linux)
 lint=(clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19)
 

@@ -5,7 +5,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 sdks=${CREDLET_SDKS:-$root/build/sdks}
-python_packages=(boto3==1.44.5 awscrt==0.38.1)
+python_packages=(boto3==1.44.5 awscli==1.46.3 awscrt==0.38.1)
 npm_packages=(@aws-sdk/credential-providers@3.1173.0 @aws-sdk/client-sts@3.1173.0)
 
 wanted="${python_packages[*]} ${npm_packages[*]}"

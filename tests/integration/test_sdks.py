@@ -1,7 +1,6 @@
 """Real SDKs get real credentials, at the addresses where SDKs look in production. Everything runs in a network namespace
 of its own: nothing can leave the machine, and 169.254.169.254 is ours."""
 
-import ctypes
 import json
 import os
 import pathlib
@@ -14,7 +13,6 @@ from simulator import Simulator
 
 HERE = pathlib.Path(__file__).resolve().parent
 SDKS = os.environ.get("CREDLET_SDKS", str(ROOT / "build" / "sdks"))
-CLONE_NEWNET = 0x40000000
 POD_ADDRESS = "10.244.0.7"
 LINK_LOCAL = ("169.254.169.254", "169.254.170.2", "169.254.170.23")
 
@@ -24,21 +22,12 @@ def run(*command):
 
 
 @pytest.fixture(scope="module")
-def private_network():
-    """This thread, and all that it starts, in a new network namespace."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net", encoding="ascii") as home:
-        if libc.unshare(CLONE_NEWNET) != 0:
-            pytest.skip("a network namespace takes CAP_SYS_ADMIN")
-        try:
-            run("ip", "link", "set", "lo", "up")
-            for address in LINK_LOCAL + (POD_ADDRESS,):
-                run("ip", "address", "add", f"{address}/32", "dev", "lo")
-            for address in LINK_LOCAL:  # callers come from the pod's address
-                run("ip", "route", "replace", "local", address, "dev", "lo", "table", "local", "src", POD_ADDRESS)
-            yield
-        finally:
-            libc.setns(home.fileno(), CLONE_NEWNET)
+def addresses(private_network):
+    """The addresses where SDKs look, and that from which they call."""
+    for address in LINK_LOCAL + (POD_ADDRESS,):
+        run("ip", "address", "add", f"{address}/32", "dev", "lo")
+    for address in LINK_LOCAL:  # callers come from the pod's address
+        run("ip", "route", "replace", "local", address, "dev", "lo", "table", "local", "src", POD_ADDRESS)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +36,7 @@ def sdks():
 
 
 @pytest.fixture(scope="module")
-def world(sdks, private_network, tmp_path_factory):
+def world(sdks, addresses, tmp_path_factory):
     simulator = Simulator(tmp_path_factory.mktemp("world"))
     yield simulator
     simulator.stop()
@@ -78,33 +67,45 @@ def token_credlet(world, pods):
 BOTO, CRT, JAVASCRIPT = (str(HERE / "sdks" / name) for name in ("boto.py", "crt.py", "javascript.js"))
 CLIENTS = {
     "awscli-debian": ["/usr/bin/aws", "configure", "export-credentials"],
+    "awscli-current": [f"{SDKS}/python/bin/aws", "sts", "get-caller-identity"],  # it shows who it is, not what it holds
     "boto3-debian": ["/usr/bin/python3", BOTO],
     "boto3-current": [f"{SDKS}/python/bin/python", BOTO],
     "javascript-v3": ["node", JAVASCRIPT],
     "c-crt": [f"{SDKS}/python/bin/python", CRT],
 }
-KNOWS_TOKEN_FILES = ("boto3-current", "javascript-v3", "c-crt")
+KNOWS_TOKEN_FILES = ("awscli-current", "boto3-current", "javascript-v3", "c-crt")
 KNOWS_LINK_LOCAL = KNOWS_TOKEN_FILES
-IMDS_ANYWHERE = ("awscli-debian", "boto3-debian", "boto3-current", "javascript-v3")
+IMDS_ANYWHERE = ("awscli-debian", "awscli-current", "boto3-debian", "boto3-current", "javascript-v3")
 BY_TOKEN = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:8081/v1/credentials"}
 LOCAL = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:8080/v1/credentials"}
 
 
-def find(world, client, **environment):
-    """The credentials that a client finds."""
+def ask(world, client, **environment):
+    """Runs a client, with nothing but what is named here to find credentials by."""
     clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "AWS_REGION": world.region, "AWS_DEFAULT_REGION": world.region,
              "AWS_CONFIG_FILE": "/nonexistent/config", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials",
              "STS_URL": world.sts_url, "STS_CA": world.sts_ca_file, "NODE_EXTRA_CA_CERTS": world.sts_ca_file,
              "CREDLET_SDKS": SDKS, "AWS_EC2_METADATA_DISABLED": "true"}
+    if client == "awscli-current":
+        clean.update(AWS_ENDPOINT_URL_STS=world.sts_url, AWS_CA_BUNDLE=world.sts_ca_file)
     clean.update(environment)
-    ended = subprocess.run(CLIENTS[client], env={k: v for k, v in clean.items() if v is not None}, capture_output=True,
-                           timeout=60, check=False)
+    return subprocess.run(CLIENTS[client], env={k: v for k, v in clean.items() if v is not None}, capture_output=True,
+                          timeout=60, check=False)
+
+
+def find(world, client, **environment):
+    """The credentials that a client finds."""
+    ended = ask(world, client, **environment)
     assert ended.returncode == 0, ended.stderr.decode()[-2000:]
     return json.loads(ended.stdout)
 
 
 def check(world, found, pod):
     """They are this pod's, and STS says so too when they are used."""
+    if "Arn" in found:
+        mine = [i for i in world.issued() if i["role_arn"] == pod["role_arn"] and i["sub"].endswith(f":{pod['service_account']}")]
+        assert found["Arn"] in [issued["arn"] for issued in mine]
+        return
     issued = world.issued(found["AccessKeyId"], secrets=True)
     assert found["SecretAccessKey"] == issued["secret_access_key"] and found["SessionToken"] == issued["session_token"]
     assert issued["role_arn"] == pod["role_arn"] and issued["sub"] == f"system:serviceaccount:prod:{pod['service_account']}"
@@ -138,6 +139,20 @@ def test_container_credentials_with_a_token_file(world, token_credlet, pods, cli
 @pytest.mark.parametrize("client", KNOWS_LINK_LOCAL)
 def test_container_credentials_at_the_eks_address(world, credlet, pods, client):
     check(world, find(world, client, AWS_CONTAINER_CREDENTIALS_FULL_URI="http://169.254.170.23/v1/credentials"), pods["pod"])
+
+
+@pytest.mark.parametrize("client", KNOWS_TOKEN_FILES)
+def test_a_token_file_at_the_eks_address_must_be_the_pods_own(world, credlet, pods, client, tmp_path):
+    """As EKS Pod Identity sets it up, where a token and the address both tell who asks."""
+    file = tmp_path / "token"
+    at_eks = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
+              "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(file)}
+    file.write_text(world.mint(pod="prod/sdk-pod"))
+    check(world, find(world, client, **at_eks), pods["pod"])
+    file.write_text(world.mint(pod="prod/sdk-local-pod"))
+    refused = credlet.metric("rejections_total", reason="identity_mismatch")
+    assert ask(world, client, **at_eks).returncode != 0
+    assert credlet.metric("rejections_total", reason="identity_mismatch") > refused
 
 
 @pytest.mark.parametrize("client", CLIENTS)
