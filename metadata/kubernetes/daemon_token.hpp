@@ -3,11 +3,13 @@
 
 #include "runtime/clock.hpp"
 #include "runtime/error.hpp"
+#include "runtime/file.hpp"
 #include "runtime/secret.hpp"
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
-#include <sys/stat.h>
 
 namespace credlet::metadata::kubernetes {
 
@@ -23,8 +25,11 @@ public:
     result<void> load();
     // The token for a request that is about to be sent; empty only if none was ever read.
     const secret_string& current();
-    // The API server did not know the token: whether the file now holds another one.
-    bool reread();
+    // Another one for each other token that current() has returned.
+    [[nodiscard]] std::uint64_t generation() const { return generation_; }
+    // The API server did not know the token of that generation: whether there is another one by now. The file
+    // is read for it unless that has happened meanwhile, for another request.
+    bool replaced(std::uint64_t generation);
 
     static constexpr std::chrono::seconds max_age{60};
     static constexpr std::chrono::seconds retry_after_failure{1};
@@ -37,10 +42,11 @@ private:
     const clock& time_;
     std::function<void(bool)> reloaded_;
     secret_string token_;
-    struct stat seen_{};
+    std::optional<file_stamp> seen_;
     boot_time read_at_{};
     boot_time failed_at_{};
     bool failing_ = false;
+    std::uint64_t generation_ = 0;
 };
 
 } // namespace credlet::metadata::kubernetes
