@@ -210,6 +210,11 @@ bool verification_key::allows(signature_algorithm algorithm) const {
     return false;
 }
 
+bool verification_key::same_key(const verification_key& other) const {
+    const error_queue_guard guard;
+    return only_ == other.only_ && EVP_PKEY_eq(key_.get(), other.key_.get()) == 1;
+}
+
 bool verification_key::verify(signature_algorithm algorithm, std::string_view signed_part,
                               std::span<const std::uint8_t> signature) const {
     if (!allows(algorithm))
@@ -244,15 +249,21 @@ result<key_set> key_set::parse(std::string_view text) {
     if (keys.size() > max_keys)
         return fail(errc::malformed, "the key set has more than " + std::to_string(max_keys) + " keys");
     key_set set;
-    std::vector<std::string> ids;
+    std::set<std::string> ambiguous;
     for (const auto jwk : keys) {
-        ids.emplace_back(json_string(jwk, "kid").value_or(""));
         auto key = verification_key::parse(jwk);
-        if (key.has_value())
+        if (key.has_error()) {
+            set.left_out_.emplace(json_string(jwk, "kid").value_or(""));
+            continue;
+        }
+        const auto* const namesake = set.find(key->id());
+        if (namesake == nullptr)
             set.keys_.push_back(std::move(*key));
+        else if (!namesake->same_key(*key))
+            ambiguous.insert(key->id());
     }
-    std::erase_if(set.keys_,
-                  [&](const auto& key) { return std::count(ids.begin(), ids.end(), key.id()) != 1; });
+    std::erase_if(set.keys_, [&](const auto& key) { return ambiguous.contains(key.id()); });
+    set.left_out_.merge(ambiguous);
     if (set.keys_.empty())
         return fail(errc::malformed, "the key set has no key that can verify tokens");
     return set;

@@ -5,6 +5,7 @@
 #include "metadata/kubernetes/jwt.hpp"
 
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,6 +27,8 @@ public:
     static result<verification_key> parse(simdjson::dom::element jwk);
 
     [[nodiscard]] const std::string& id() const { return id_; }
+    // The same numbers, for the same algorithms.
+    [[nodiscard]] bool same_key(const verification_key& other) const;
     // RS* for RSA keys, for EC keys the one that goes with the curve (RFC 7518 section 3.4); and where the
     // JWK has an `alg`, that one alone.
     [[nodiscard]] bool allows(signature_algorithm algorithm) const;
@@ -45,16 +48,20 @@ private:
 class key_set {
 public:
     key_set() = default;
-    // Keys that cannot be used are left out, and so are all of those that share one kid. errc::malformed when
-    // it is no key set or no usable key is left.
+    // Keys that cannot be used are left out, and so are usable ones that share a kid but are not the same
+    // key: it cannot be told which one is meant. errc::malformed when it is no key set or no usable key is
+    // left.
     static result<key_set> parse(std::string_view text);
 
     // Null: there is no such key.
     [[nodiscard]] const verification_key* find(std::string_view key_id) const;
     [[nodiscard]] std::size_t size() const { return keys_.size(); }
+    // The kids of keys that were left out, each once; empty for those without a kid.
+    [[nodiscard]] const std::set<std::string>& left_out() const { return left_out_; }
 
 private:
     std::vector<verification_key> keys_;
+    std::set<std::string> left_out_;
 };
 
 } // namespace credlet::metadata::kubernetes

@@ -6,7 +6,7 @@ namespace credlet::metadata::kubernetes {
 
 bool key_cache::has_keys(boot_time now) const { return good_ && now - *good_ <= settings_.keep_stale; }
 
-key_cache::lookup_result key_cache::lookup(std::string_view key_id, boot_time now) {
+key_cache::lookup_result key_cache::lookup(std::string_view key_id, boot_time now) const {
     if (has_keys(now)) {
         if (const auto* key = keys_.find(key_id))
             return {answer::known, key};
@@ -15,30 +15,27 @@ key_cache::lookup_result key_cache::lookup(std::string_view key_id, boot_time no
         if (denied != unknown_.end())
             return {answer::unknown};
     }
-    if (fetching_)
-        return {answer::wait};
-    if (!last_begun_ || now - *last_begun_ >= settings_.min_interval)
+    if (may_fetch(now))
         return {answer::fetch};
     return {has_keys(now) ? answer::wait : answer::no_keys};
 }
 
-void key_cache::begin_fetch(boot_time now) {
-    last_begun_ = now;
-    fetching_ = true;
+bool key_cache::may_fetch(boot_time now) const {
+    return !last_begun_ || now - *last_begun_ >= settings_.min_interval;
 }
+
+void key_cache::begin_fetch(boot_time now) { last_begun_ = now; }
 
 void key_cache::fetched(key_set keys, boot_time now) {
     keys_ = std::move(keys);
     good_ = now;
     failures_ = 0;
-    fetching_ = false;
     const auto spread = 0.9 + 0.2 * random_.unit();
     next_regular_ = now + std::chrono::nanoseconds(static_cast<std::chrono::nanoseconds::rep>(
                               spread * static_cast<double>(settings_.refresh.count())));
 }
 
 void key_cache::failed(boot_time now) {
-    fetching_ = false;
     next_regular_ = now + std::min(first_retry * (1U << std::min(failures_++, 8U)), longest_retry);
 }
 

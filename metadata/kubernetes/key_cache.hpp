@@ -30,14 +30,16 @@ public:
         known,   // `key` is it
         fetch,   // may be new: call begin_fetch(), fetch, and ask again
         unknown, // the set that was fetched after this kid was first seen does not have it
-        wait,    // may be new, but the set was fetched just now, or is being fetched
-        no_keys, // there is nothing to check with, and no fetch is due
+        wait,    // may be new, but a fetch was begun just now
+        no_keys, // there is nothing to check with, and a fetch was begun just now
     };
     struct lookup_result {
         answer what;
         const verification_key* key = nullptr; // until the next fetched()
     };
-    [[nodiscard]] lookup_result lookup(std::string_view key_id, boot_time now);
+    [[nodiscard]] lookup_result lookup(std::string_view key_id, boot_time now) const;
+    // Whether a fetch may be begun that is not a regular one.
+    [[nodiscard]] bool may_fetch(boot_time now) const;
 
     // A fetch starts. This takes the slot, whatever comes of it.
     void begin_fetch(boot_time now);
@@ -52,7 +54,6 @@ public:
     // When the next regular fetch is due: at once if there was none, after a success the interval (±10 %),
     // after a failure a backoff that no caller can influence.
     [[nodiscard]] boot_time next_regular() const { return next_regular_; }
-    [[nodiscard]] bool fetching() const { return fetching_; }
     [[nodiscard]] std::optional<boot_time> last_good() const { return good_; }
     // Not older than keep_stale.
     [[nodiscard]] bool has_keys(boot_time now) const;
@@ -69,7 +70,6 @@ private:
     std::optional<boot_time> last_begun_;
     boot_time next_regular_{};
     unsigned failures_ = 0;
-    bool fetching_ = false;
     std::deque<unknown_key> unknown_; // oldest first
 };
 

@@ -1,6 +1,7 @@
 #include "metadata/kubernetes/token_verifier.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace credlet::metadata::kubernetes {
 
@@ -96,6 +97,15 @@ awaitable<result<void>> token_verifier::fetch_keys() {
     auto set = key_set::parse(answer->body.reveal());
     if (set.has_error())
         co_return set.error();
+    if (left_out_ != set->left_out()) {
+        left_out_ = set->left_out();
+        std::string ids;
+        for (const auto& id : left_out_)
+            ids += (ids.empty() ? "" : ", ") + (id.empty() ? "(none)" : one_line(id, 64));
+        if (!ids.empty())
+            log_.warn("keys of the cluster that cannot verify tokens, or share their kid with another one",
+                      {{"kids", ids}});
+    }
     keys_.fetched(std::move(*set), time_.now());
     co_return result<void>();
 }
@@ -112,9 +122,14 @@ awaitable<void> token_verifier::fetch_issuer() {
         const auto document = json_document::parse(answer->body.reveal(), max_discovery);
         const auto issuer = document.has_value() ? json_string(document->root(), "issuer") : std::nullopt;
         if (issuer && !issuer->empty() && issuer->size() <= max_issuer) {
-            if (issuer_ != *issuer)
-                log_.info("issuer of this cluster's tokens", {{"issuer", one_line(*issuer)}});
-            issuer_ = *issuer;
+            if (issuer_ == *issuer)
+                co_return;
+            log_.info(issuer_.empty()
+                          ? "issuer of this cluster's tokens"
+                          : "the issuer of this cluster's tokens has changed; trust policies name it",
+                      {{"issuer", one_line(*issuer)}, {"before", one_line(issuer_)}});
+            previous_issuer_ = std::exchange(issuer_, *issuer);
+            previous_until_ = time_.now() + previous_issuer_for;
             co_return;
         }
         problem = "the discovery document names no issuer";
@@ -126,10 +141,17 @@ awaitable<void> token_verifier::fetch_issuer() {
                   {{"why", problem}});
 }
 
-awaitable<result<void>> token_verifier::wait_for_fetch() {
+awaitable<result<bool>> token_verifier::wait_for_fetch() {
     if (waiting_ >= settings_.max_waiting)
         co_return fail(errc::unavailable, "too many tokens wait for the cluster's keys");
     const waiter counted(waiting_);
+    const bool ours = !fetching_;
+    if (ours) {
+        if (tasks_.cancelled())
+            co_return fail(errc::cancelled, "the verification was cancelled");
+        begin_fetch();
+        tasks_.spawn(fetch()); // not the caller's: it goes on when the caller has gone
+    }
     // The fetch has deadlines of its own and always ends; it is waited for by event alone.
     while (fetching_) {
         co_await fetched_.async_wait(as_result);
@@ -137,7 +159,11 @@ awaitable<result<void>> token_verifier::wait_for_fetch() {
         if (state.cancelled() != asio::cancellation_type::none)
             co_return fail(errc::cancelled, "the verification was cancelled");
     }
-    co_return result<void>();
+    co_return ours;
+}
+
+bool token_verifier::trusts_issuer(std::string_view issuer) const {
+    return issuer == issuer_ || (issuer == previous_issuer_ && time_.now() < previous_until_);
 }
 
 awaitable<result<verified_token>> token_verifier::verify(secret_string jwt,
@@ -149,28 +175,26 @@ awaitable<result<verified_token>> token_verifier::verify(secret_string jwt,
     if (claims.has_error())
         co_return claims.error();
     // What is wrong by its claims already is not worth a fetch. Nothing is believed before the signature
-    // holds.
+    // holds. A discovered issuer may have changed since, a configured one has not.
+    const auto& issuer = claims->token.issuer;
+    const bool issuer_changes = settings_.issuer.empty();
     if (!issuer_.empty()) {
-        const auto held = check_claims(*claims, {issuer_, audiences}, time_.wall());
+        const auto held = check_claims(*claims, {issuer_changes ? issuer : issuer_, audiences}, time_.wall());
         if (held.has_error())
             co_return held.error();
     }
 
     auto found = keys_.lookup(token->key_id, time_.now());
-    const bool ours = found.what == key_cache::answer::fetch && !fetching_;
     const auto good_before = keys_.last_good();
-    if (ours) {
-        if (tasks_.cancelled())
-            co_return fail(errc::cancelled, "the verification was cancelled");
-        begin_fetch();
-        tasks_.spawn(fetch()); // not the caller's: it goes on when the caller has gone
-    }
-    if (ours || (fetching_ && (found.what != key_cache::answer::known || issuer_.empty()))) {
-        const auto waited = co_await wait_for_fetch();
-        if (waited.has_error())
-            co_return waited.error();
+    bool asked = false; // keys and issuer, after this token was seen
+    if (found.what == key_cache::answer::fetch ||
+        (fetching_ && (found.what != key_cache::answer::known || issuer_.empty()))) {
+        const auto ours = co_await wait_for_fetch();
+        if (ours.has_error())
+            co_return ours.error();
+        asked = *ours;
         found = keys_.lookup(token->key_id, time_.now());
-        if (ours && found.what == key_cache::answer::wait && keys_.last_good() != good_before) {
+        if (asked && found.what == key_cache::answer::wait && keys_.last_good() != good_before) {
             keys_.missed(token->key_id, time_.now());
             found.what = key_cache::answer::unknown;
         }
@@ -194,7 +218,20 @@ awaitable<result<verified_token>> token_verifier::verify(secret_string jwt,
     if (issuer_.empty())
         co_return fail(errc::unavailable,
                        "the issuer of this cluster's tokens is not known yet; see --token-issuer");
-    const auto held = check_claims(*claims, {issuer_, std::move(audiences)}, time_.wall());
+    // The cluster signed it in a name we do not know: as with an unknown key, ask, but not too often.
+    if (issuer_changes && !asked && !trusts_issuer(issuer)) {
+        if (fetching_ || keys_.may_fetch(time_.now())) {
+            const auto ours = co_await wait_for_fetch();
+            if (ours.has_error())
+                co_return ours.error();
+            asked = *ours;
+        }
+        if (!asked && !trusts_issuer(issuer))
+            co_return fail(errc::unavailable, "the token's issuer (iss) is not known, and the cluster's was "
+                                              "asked for just now; see --token-issuer");
+    }
+    const auto held =
+        check_claims(*claims, {trusts_issuer(issuer) ? issuer : issuer_, std::move(audiences)}, time_.wall());
     if (held.has_error())
         co_return held.error();
     co_return std::move(claims->token);

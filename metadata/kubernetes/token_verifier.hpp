@@ -9,7 +9,9 @@
 #include "runtime/log.hpp"
 #include "runtime/task_group.hpp"
 
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace credlet::metadata::kubernetes {
@@ -28,10 +30,16 @@ public:
     // Fetches keys (and issuer) at once and then regularly, until cancelled.
     awaitable<void> run();
 
-    // As cluster::verify(). A kid that is not known causes at most one fetch, shared by all who wait for it.
+    // As cluster::verify(). A kid that is not known, or a token that this cluster signed in the name of an
+    // issuer that is not, causes at most one fetch, shared by all who wait for it.
     awaitable<result<verified_token>> verify(secret_string jwt, std::vector<std::string> audiences);
 
+    // Empty while it is not known.
     [[nodiscard]] const std::string& issuer() const { return issuer_; }
+    // That one, or the discovered one before it as long as its tokens may be in use.
+    [[nodiscard]] bool trusts_issuer(std::string_view issuer) const;
+    // The kubelet renews tokens after 24 hours at the latest.
+    static constexpr std::chrono::hours previous_issuer_for{25};
 
 private:
     // Both documents; to be awaited or spawned after begin_fetch(), which takes the slot.
@@ -39,7 +47,8 @@ private:
     awaitable<void> fetch();
     awaitable<result<void>> fetch_keys();
     awaitable<void> fetch_issuer();
-    awaitable<result<void>> wait_for_fetch();
+    // Waits for the fetch that is under way; if there is none, makes one: true. The slot must be free then.
+    awaitable<result<bool>> wait_for_fetch();
 
     task_group& tasks_;
     api_client& api_;
@@ -48,7 +57,9 @@ private:
     logger& log_;
     settings settings_;
     key_cache keys_;
-    std::string issuer_;
+    std::string issuer_, previous_issuer_;
+    boot_time previous_until_{};
+    std::set<std::string> left_out_; // the last time
     log_sampler sampler_{std::chrono::minutes(1)};
     bool fetching_ = false;
     asio::steady_timer fetched_; // at time_point::max(): a condition variable for !fetching_

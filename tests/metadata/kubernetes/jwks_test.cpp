@@ -135,6 +135,32 @@ TEST_CASE("two keys of one kid are both left out: it cannot be told which one is
     CHECK(set->find("b") != nullptr);
 }
 
+TEST_CASE("a key that is listed twice is one key, unless the two differ in what they may verify") {
+    const auto& ring = test::key_ring::get();
+    const auto doubled = key_set::parse(set_of(ring.rsa.jwk("a") + "," + ring.rsa.jwk("a")));
+    REQUIRE(doubled.has_value());
+    CHECK(doubled->size() == 1);
+    CHECK(doubled->find("a") != nullptr);
+    CHECK(doubled->left_out().empty());
+    const auto rs256 = ring.rsa.jwk("a", R"(,"alg":"RS256")");
+    const auto other_rsa = ring.other_rsa.jwk("a");
+    for (const auto& second : {rs256, other_rsa}) {
+        const auto set = key_set::parse(
+            set_of(ring.rsa.jwk("a") + "," + second + "," + ring.rsa.jwk("a") + "," + ring.p256.jwk("b")));
+        REQUIRE(set.has_value());
+        CHECK(set->find("a") == nullptr);
+        CHECK(set->size() == 1);
+        CHECK(set->left_out() == std::set<std::string>{"a"});
+    }
+    // One that cannot verify anything takes no other's place.
+    const auto set =
+        key_set::parse(set_of(ring.p384.jwk("a", R"(,"use":"enc")") + "," + ring.rsa.jwk("a") + ",{}"));
+    REQUIRE(set.has_value());
+    CHECK(set->find("a") != nullptr);
+    CHECK(set->left_out() == std::set<std::string>{"", "a"});
+    CHECK(ERR_peek_error() == 0);
+}
+
 TEST_CASE("F53: an empty, huge, crowded or broken key set is an error") {
     for (const auto& text :
          {std::string(), std::string("{}"), std::string(R"({"keys":[]})"), std::string(R"({"keys":{}})"),

@@ -131,11 +131,13 @@ TEST_CASE("F53: the regular fetch comes every hour or so; after a failure after 
     }
 }
 
-TEST_CASE("with nothing fetched yet, the first who asks fetches, the others wait") {
+TEST_CASE("with nothing fetched yet, the first who asks fetches, the others have no keys till then") {
     fixture f;
+    CHECK(f.cache.may_fetch(f.time.now()));
     CHECK(f.ask("x") == answer::fetch);
     f.cache.begin_fetch(f.time.now());
-    CHECK(f.ask("x") == answer::wait);
+    CHECK_FALSE(f.cache.may_fetch(f.time.now()));
+    CHECK(f.ask("x") == answer::no_keys);
     f.cache.failed(f.time.now());
     CHECK(f.ask("x") == answer::no_keys);
 }

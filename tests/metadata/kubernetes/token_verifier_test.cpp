@@ -32,6 +32,7 @@ struct fixture {
                            {"", {30s, 1h, 24h}, 500ms, 8}};
     const test::key_ring& ring = test::key_ring::get();
     std::string jwks = ring.jwks();
+    std::string discovered = issuer;
 
     fixture() {
         REQUIRE(own.load().has_value());
@@ -39,7 +40,7 @@ struct fixture {
             if (r.target == "/openid/v1/jwks")
                 return test::answer_with(200, jwks);
             if (r.target == "/.well-known/openid-configuration")
-                return test::answer_with(200, R"({"issuer":")" + issuer +
+                return test::answer_with(200, R"({"issuer":")" + discovered +
                                                   R"(","jwks_uri":"https://evil.example/keys"})");
             return test::answer_with(404, "");
         };
@@ -400,6 +401,59 @@ TEST_CASE("F53: keys are fetched at the start and again and again until they com
     CHECK(f.metrics.jwks.back() == "ok");
 }
 
+TEST_CASE(
+    "a new issuer is found by the first token that names it, and the one before is trusted for a while") {
+    fixture f;
+    const auto named = [&](const std::string& iss) {
+        return test::token_of(f.ring.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa"})", f.claims(iss));
+    };
+    REQUIRE(f.verify(f.genuine()).has_value());
+    f.discovered = "https://new.example";
+    CHECK(f.verify(named("https://new.example")).error().kind == errc::unavailable); // asked just now
+    CHECK(f.fetches() == 1);
+    f.time.advance(30s);
+    CHECK(f.verify(named("https://new.example")).has_value());
+    CHECK(f.fetches() == 2);
+    CHECK(f.subject.issuer() == "https://new.example");
+    CHECK(f.log.count(log_level::info, "has changed") == 1);
+    CHECK(f.verify(f.genuine()).has_value());
+    f.time.advance(25h - 1ns);
+    CHECK(f.verify(f.genuine()).has_value());
+    f.time.advance(1ns);
+    CHECK(f.verify(f.genuine()).has_error());
+}
+
+TEST_CASE("an issuer that is not this cluster's costs a fetch in 30 s only where our own key has signed") {
+    fixture f;
+    REQUIRE(f.verify(f.genuine()).has_value());
+    f.time.advance(30s);
+    const auto attacker = test::signing_key::rsa();
+    const auto forged =
+        test::token_of(attacker, EVP_sha256(), R"({"alg":"RS256","kid":"rsa"})", f.claims("https://other"));
+    CHECK(f.verify(forged).error().kind == errc::untrusted);
+    CHECK(f.fetches() == 1);
+    const auto ours =
+        test::token_of(f.ring.rsa, EVP_sha256(), R"({"alg":"RS256","kid":"rsa"})", f.claims("https://other"));
+    CHECK(f.verify(ours).error().kind == errc::untrusted);
+    CHECK(f.fetches() == 2);
+    for (int i = 0; i < 100; ++i)
+        CHECK(f.verify(ours).has_error());
+    CHECK(f.fetches() == 2);
+    CHECK(f.subject.issuer() == issuer);
+}
+
+TEST_CASE("keys that are left out are named in the log when they change") {
+    fixture f;
+    f.jwks = "{\"keys\":[" + f.ring.rsa.jwk("rsa") + "," + f.ring.p256.jwk("twice") + "," +
+             f.ring.p384.jwk("twice") + "]}";
+    REQUIRE(f.verify(f.genuine()).has_value());
+    CHECK(f.log.count(log_level::warn, "kids=twice") == 1);
+    f.time.advance(30s);
+    CHECK(f.verify(f.genuine("nobody")).has_error());
+    CHECK(f.fetches() == 2);
+    CHECK(f.log.count(log_level::warn, "kids=") == 1);
+}
+
 TEST_CASE("a configured issuer needs no discovery; without one and without discovery nothing verifies, and "
           "it says so") {
     fixture f;
@@ -417,4 +471,6 @@ TEST_CASE("a configured issuer needs no discovery; without one and without disco
     token_verifier configured(f.loop.get_executor(), f.tasks, f.api, f.time, f.random, f.metrics, f.log,
                               {issuer, {30s, 1h, 24h}, 500ms, 8});
     CHECK(configured.issuer() == issuer);
+    CHECK(configured.trusts_issuer(issuer));
+    CHECK_FALSE(configured.trusts_issuer("https://other"));
 }
