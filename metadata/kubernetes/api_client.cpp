@@ -1,5 +1,7 @@
 #include "metadata/kubernetes/api_client.hpp"
 
+#include "runtime/step_limit.hpp"
+
 #include <stdexcept>
 
 namespace credlet::metadata::kubernetes {
@@ -22,6 +24,19 @@ errc kind_of(unsigned status) {
             return errc::rejected;
         return status >= 500 ? errc::unavailable : errc::malformed;
     }
+}
+
+// As much of the body as comes; `body` outlives it.
+awaitable<result<void>> read_explanation(http_stream& stream, std::string& body,
+                                         std::chrono::milliseconds silence) {
+    co_await asio::this_coro::throw_if_cancelled(false);
+    while (body.size() < max_status_body && !co_await caller_cancelled()) {
+        const auto more = co_await stream.read_some(silence);
+        if (more.has_error() || more->empty())
+            break;
+        body += *more;
+    }
+    co_return result<void>();
 }
 
 api_error from(const api_status& status) {
@@ -78,6 +93,10 @@ api_error error_of_transport(const error& cause) {
     return e;
 }
 
+bool is_unrelated_to_node(const api_error& e) {
+    return e.status == 403 && e.message.find("no relationship found between node") != std::string::npos;
+}
+
 std::string query_escape(std::string_view text) {
     static constexpr char hex[] = "0123456789ABCDEF";
     std::string out;
@@ -118,12 +137,14 @@ http_request api_client::prepare(const api_request& request) {
 awaitable<api_result<http_response>> api_client::exchange(api_request request,
                                                           std::chrono::milliseconds limit) {
     for (bool again = false;; again = true) {
-        auto answer = co_await http_.exchange(prepare(request), limit);
+        auto prepared = prepare(request);
+        const auto used = token_.generation();
+        auto answer = co_await http_.exchange(std::move(prepared), limit);
         if (answer.has_error())
             co_return error_of_transport(answer.error());
         if (answer->status >= 200 && answer->status <= 299)
             co_return std::move(*answer);
-        if (answer->status == 401 && !again && token_.reread())
+        if (answer->status == 401 && !again && token_.replaced(used))
             continue;
         co_return error_of_status(answer->status, answer->body.reveal(), retry_after(*answer, time_.wall()));
     }
@@ -132,22 +153,19 @@ awaitable<api_result<http_response>> api_client::exchange(api_request request,
 awaitable<api_result<std::unique_ptr<http_stream>>> api_client::open(api_request request,
                                                                      std::chrono::milliseconds limit) {
     for (bool again = false;; again = true) {
-        auto stream = co_await http_.open(prepare(request), limit);
+        auto prepared = prepare(request);
+        const auto used = token_.generation();
+        auto stream = co_await http_.open(std::move(prepared), limit);
         if (stream.has_error())
             co_return error_of_transport(stream.error());
         const auto& head = (*stream)->head();
         if (head.status == 200)
             co_return std::move(*stream);
-        if (head.status == 401 && !again && token_.reread())
+        if (head.status == 401 && !again && token_.replaced(used))
             continue;
-        // The explanation is worth as long a wait as the head was, not more.
+        // The explanation is worth as long a wait as the head was, not more, however slowly it trickles in.
         std::string body;
-        while (body.size() < max_status_body) {
-            auto more = co_await (*stream)->read_some(limit);
-            if (more.has_error() || more->empty())
-                break;
-            body += *more;
-        }
+        (void)co_await with_deadline(read_explanation(**stream, body, limit), limit, "the explanation");
         co_return error_of_status(head.status, body, retry_after(head, time_.wall()));
     }
 }

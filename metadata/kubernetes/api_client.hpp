@@ -42,6 +42,11 @@ api_error error_of_status(unsigned status, std::string_view body,
 api_error error_of_object(simdjson::dom::element status_object);
 api_error error_of_transport(const error& e);
 
+// The Node authorizer lets a node see what its pods refer to, and what it knows of that comes from watches
+// that may lag: so it answers about an object that is gone, one of another node, and one that was created
+// just now.
+bool is_unrelated_to_node(const api_error& e);
+
 // What a query's value needs to be escaped: everything but RFC 3986's unreserved characters.
 std::string query_escape(std::string_view text);
 
@@ -54,8 +59,8 @@ public:
           time_(time),
           node_name_(std::move(node_name)) {}
 
-    // A 2xx answer, whole. After a 401 the token file is read at once, and if it holds another token the
-    // request is sent once more.
+    // A 2xx answer, whole. After a 401 the token file is read at once, and if there is another token than the
+    // one that was sent, the request is sent once more.
     awaitable<api_result<http_response>> exchange(api_request request, std::chrono::milliseconds limit);
     // A 200 answer whose body is to come.
     awaitable<api_result<std::unique_ptr<http_stream>>> open(api_request request,

@@ -1,4 +1,5 @@
 #include "metadata/kubernetes/api_client.hpp"
+#include "runtime/task_group.hpp"
 #include "tests/support/coroutine.hpp"
 #include "tests/support/kubernetes_fakes.hpp"
 #include "tests/support/manual_clock.hpp"
@@ -45,6 +46,12 @@ struct fixture {
     }
 };
 
+awaitable<void> drip(std::shared_ptr<test::scripted_feed> feed) {
+    co_await asio::this_coro::throw_if_cancelled(false);
+    while ((co_await sleep_for(5ms)).has_value())
+        feed->push("x");
+}
+
 } // namespace
 
 TEST_CASE("a request carries the daemon's token, and impersonates nobody unless told to") {
@@ -80,6 +87,25 @@ TEST_CASE(
     };
     CHECK(f.get().error().status == 401);
     CHECK(f.http.exchanges.size() == 2); // once more, not for ever
+}
+
+TEST_CASE(
+    "F23: of two requests in flight with the same old token, both are sent once more with the new one") {
+    fixture f;
+    f.http.delay = 5ms;
+    f.http.on_exchange = [&](const test::seen_request& r) {
+        f.dir.write("token", "second-token");
+        return r.headers.at("Authorization") == "Bearer second-token" ? test::answer_with(200, "{}")
+                                                                      : test::answer_with(401, "{}");
+    };
+    task_group both(f.loop.get_executor());
+    api_result<http_response> one{api_error{}}, other{api_error{}};
+    both.spawn(f.ask({}, one));
+    both.spawn(f.ask({}, other));
+    test::run(f.loop, both.drained());
+    CHECK(one.has_value());
+    CHECK(other.has_value());
+    CHECK(f.http.exchanges.size() == 4);
 }
 
 TEST_CASE("a refusal keeps what Kubernetes said, its reason and when to come back") {
@@ -125,6 +151,21 @@ TEST_CASE("a watch that is refused tells why, even if the explanation never ends
     feed = std::make_shared<test::scripted_feed>(f.loop, 503); // says nothing more
     test::run(f.loop, f.ask_stream(kind, message));
     CHECK(kind == errc::unavailable);
+}
+
+TEST_CASE("a refusal whose explanation drips is not read for longer than a head may take") {
+    fixture f;
+    auto feed = std::make_shared<test::scripted_feed>(f.loop, 403);
+    f.http.on_open = [&](const auto&) { return feed; };
+    task_group dripping(f.loop.get_executor());
+    dripping.spawn(drip(feed)); // to its end it would take minutes
+    errc kind{};
+    std::string message;
+    test::run(f.loop, f.ask_stream(kind, message));
+    CHECK(kind == errc::denied);
+    CHECK(feed->dropped);
+    dripping.cancel();
+    test::run(f.loop, dripping.drained());
 }
 
 TEST_CASE("a query's value is escaped to the last character that could mean something") {

@@ -95,11 +95,14 @@ TEST_CASE("F23: after a 401 the file is read at once and tells whether there is 
     daemon_token token(path, f.time, {});
     REQUIRE(token.load().has_value());
     const auto stamp = fs::last_write_time(path);
-    CHECK_FALSE(token.reread());
+    const auto first = token.generation();
+    CHECK_FALSE(token.replaced(first));
     f.volume.dir.write("plain", "bbbb");
     fs::last_write_time(path, stamp);
-    CHECK(token.reread());
+    CHECK(token.replaced(first));
     CHECK(token.current().reveal() == "bbbb");
+    CHECK(token.replaced(first)); // also to the second request that was sent with the first token
+    CHECK_FALSE(token.replaced(token.generation()));
 }
 
 TEST_CASE("a token file that cannot be read at startup is an error that names it") {
