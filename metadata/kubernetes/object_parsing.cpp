@@ -1,6 +1,10 @@
 #include "metadata/kubernetes/object_parsing.hpp"
 
+#include "metadata/role_annotations.hpp"
+
 #include <algorithm>
+#include <array>
+#include <charconv>
 
 namespace credlet::metadata::kubernetes {
 
@@ -10,6 +14,38 @@ namespace dom = simdjson::dom;
 
 // Static pods' mirrors carry it: https://kubernetes.io/docs/reference/labels-annotations-taints/
 constexpr std::string_view mirror_annotation = "kubernetes.io/config.mirror";
+
+// The keys of role_annotations.hpp, with room for the longest valid value of each: of a role's ARN the path
+// may have 512 and the name 64 characters.
+struct known_annotation {
+    std::string_view key;
+    std::size_t longest;
+    bool credlets_own; // read under the first prefix alone
+};
+constexpr std::size_t longest_arn = 1024;
+constexpr std::array<known_annotation, 6> known_annotations{{
+    {"role-arn", longest_arn, false},
+    {"audience", 256, false},
+    {"session-duration", 16, true},
+    {"target-role-arn", longest_arn, true},
+    {"external-id", 1224, true},
+    {"additional-role-arns", max_additional_roles* longest_arn, true},
+}};
+// Valid under none of the keys: it has a blank and parentheses.
+constexpr std::string_view in_place_of_too_long = "(too long)";
+
+const known_annotation* find_annotation(std::string_view name, const std::vector<std::string>& prefixes) {
+    for (const auto& prefix : prefixes) {
+        if (!name.starts_with(prefix))
+            continue;
+        for (const auto& known : known_annotations) {
+            if (name.substr(prefix.size()) == known.key &&
+                (!known.credlets_own || &prefix == &prefixes.front()))
+                return &known;
+        }
+    }
+    return nullptr;
+}
 
 struct identity {
     std::string uid, namespace_name, name;

@@ -17,8 +17,10 @@ namespace credlet::metadata::kubernetes {
 // Addresses that are not IP addresses are left out: no peer can have them.
 result<pod> parse_pod(simdjson::dom::element object);
 
-// Needs uid, namespace and name. Takes the annotations whose key starts with one of the prefixes. A
-// PartialObjectMetadata will do.
+// Needs uid, namespace and name. Takes the annotations that role_annotations.hpp names and no others; a value
+// that is longer than any valid one is replaced by a short one that is not valid either. Every node keeps
+// those of the whole cluster, and whoever may edit one service account must not be able to fill their memory.
+// A PartialObjectMetadata will do.
 result<service_account> parse_service_account(simdjson::dom::element object,
                                               const std::vector<std::string>& annotation_prefixes);
 

@@ -1,4 +1,5 @@
 #include "metadata/kubernetes/object_parsing.hpp"
+#include "metadata/role_annotations.hpp"
 #include "tests/support/kubernetes_fakes.hpp"
 
 #include <doctest/doctest.h>
@@ -88,6 +89,43 @@ TEST_CASE("a pod without what every pod has is an error, never a crash") {
         const auto p = pod_from(text);
         REQUIRE(p.has_error());
         CHECK(p.error().kind == errc::malformed);
+    }
+}
+
+TEST_CASE("T29: of a service account only the annotations that mean something are kept, and no long value") {
+    const std::vector<std::string> prefixes{"credlet.io/", "eks.amazonaws.com/"};
+    const auto kept = [&](const std::string& annotations) {
+        const auto document = json_document::parse(test::account_json("u", "1", annotations), 1 << 20);
+        return parse_service_account(document->root(), prefixes)->annotations;
+    };
+    CHECK(
+        kept(
+            R"("credlet.io/":"x","credlet.io/other":"x","credlet.io/role-arn/x":"x","credlet.io/role-ar":"x")")
+            .empty());
+    // The second prefix names roles and audiences only.
+    CHECK(kept(R"("eks.amazonaws.com/session-duration":"900","eks.amazonaws.com/external-id":"xx",)"
+               R"("eks.amazonaws.com/sts-regional-endpoints":"true")")
+              .empty());
+    CHECK(kept(R"("eks.amazonaws.com/role-arn":"r","eks.amazonaws.com/audience":"a")").size() == 2);
+    const std::pair<const char*, std::size_t> keys[] = {
+        {"role-arn", 1024},        {"audience", 256},     {"session-duration", 16},
+        {"target-role-arn", 1024}, {"external-id", 1224}, {"additional-role-arns", 16 * 1024}};
+    const std::string good = R"("credlet.io/role-arn":"arn:aws:iam::123456789012:role/r")";
+    for (const auto& [key, longest] : keys) {
+        CAPTURE(key);
+        const auto annotated = [&](std::size_t size) {
+            return "\"credlet.io/" + std::string(key) + "\":\"" + std::string(size, 'x') + "\"";
+        };
+        REQUIRE(kept(annotated(longest)).size() == 1);
+        CHECK(kept(annotated(longest))[0].second.size() == longest);
+        REQUIRE(kept(annotated(longest + 1)).size() == 1);
+        CHECK(kept(annotated(longest + 1))[0].second == "(too long)");
+        // And it is still an error that names the annotation.
+        const auto all = kept((std::string(key) == "role-arn" ? "" : good + ",") + annotated(100000));
+        const auto request =
+            read_role_annotations(all, {prefixes, "sts.amazonaws.com", "arn:aws:iam::123456789012:role/"});
+        REQUIRE(request.has_error());
+        CHECK(request.error().message.find(key) != std::string::npos);
     }
 }
 
