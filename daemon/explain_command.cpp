@@ -1,5 +1,6 @@
 #include "daemon/explain_command.hpp"
 
+#include "daemon/option_values.hpp"
 #include "runtime/async.hpp"
 #include "runtime/json.hpp"
 
@@ -31,11 +32,6 @@ struct answer {
     unsigned status = 0;
     std::string body;
 };
-
-std::string text_of(const options::endpoint& e) {
-    const auto host = e.address().to_string();
-    return (e.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(e.port());
-}
 
 std::string reason(const boost::system::error_code& ec) {
     return ec == beast::error::timeout ? "no answer in time" : ec.message();

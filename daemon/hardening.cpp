@@ -25,10 +25,13 @@ result<void> harden_process() {
     const rlimit no_core{0, 0};
     if (::setrlimit(RLIMIT_CORE, &no_core) != 0)
         return failed("RLIMIT_CORE");
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return failed("PR_SET_NO_NEW_PRIVS");
     ::umask(077);
     struct sigaction ignore{};
     ignore.sa_handler = SIG_IGN; // NOLINT(cppcoreguidelines-pro-type-union-access): that is how it is set
     ::sigaction(SIGPIPE, &ignore, nullptr);
+    ::sigaction(SIGHUP, &ignore, nullptr);
     if (rlimit files{}; ::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;
         ::setrlimit(RLIMIT_NOFILE, &files); // the soft limit serves if it cannot be raised

@@ -64,6 +64,11 @@ result<asio::ip::tcp::endpoint> parse_endpoint(std::string_view text) {
     return asio::ip::tcp::endpoint(address, port);
 }
 
+std::string text_of(const asio::ip::tcp::endpoint& e) {
+    const auto host = e.address().to_string();
+    return (e.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(e.port());
+}
+
 result<origin> parse_https_url(std::string_view text) {
     auto url = parse_origin(text);
     if (!url)

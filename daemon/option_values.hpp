@@ -13,6 +13,8 @@ namespace credlet::app {
 
 // ADDRESS:PORT, an IPv6 address in brackets. Port 0 takes any free one.
 result<asio::ip::tcp::endpoint> parse_endpoint(std::string_view text);
+// Written as it is read.
+std::string text_of(const asio::ip::tcp::endpoint& e);
 result<origin> parse_https_url(std::string_view text);
 result<bool> parse_bool(std::string_view text);
 result<std::string> parse_path(std::string_view text);

@@ -20,7 +20,7 @@ constexpr std::size_t max_configuration_bytes = 1024 * 1024;
 // The texts a setting was given, and where.
 struct given_values {
     std::vector<std::string> values;
-    std::string where; // "--region", "the environment variable CREDLET_REGION", "line 3 of /etc/credlet.toml"
+    std::string where; // "--region", "the environment variable CREDLET_REGION", "'region' (line 3 of FILE)"
     bool foreign = false;
 };
 // By setting's name; what has precedence is in it first.
@@ -46,9 +46,19 @@ std::string one_line(std::string_view text) {
     return line;
 }
 
+// A URL may carry a password before its '@'; the message about it must not.
+std::string without_user(const std::string& value) {
+    const auto scheme = value.find("://");
+    const auto at = value.rfind('@');
+    if (scheme == std::string::npos || at == std::string::npos || at < scheme)
+        return value;
+    return value.substr(0, scheme + 3) + "..." + value.substr(at);
+}
+
 std::string quoted(const std::vector<std::string>& values) {
     std::string all;
-    for (const auto& value : values) {
+    for (const auto& given : values) {
+        const auto value = without_user(given);
         all.append(all.empty() ? "'" : ", '").append(one_line(value.substr(0, 200)));
         all.append(value.size() > 200 ? "...'" : "'");
     }
@@ -74,6 +84,7 @@ CLI::Option* collect(CLI::App& app, const std::string& name, std::vector<std::st
         ->type_name(shape)
         ->type_size(1)
         ->expected(1)
+        ->allow_extra_args(false) // what follows the value is not its
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
@@ -105,7 +116,8 @@ result<void> add_file(all_given& given, const std::string& path, const surroundi
                         where + ": '" + entry.key + "' has no value; leave it out for the default");
         if (entry.values.size() > 1 && !known->repeatable)
             return fail(errc::malformed, where + ": '" + entry.key + "' takes one value");
-        given.try_emplace(entry.key, given_values{std::move(entry.values), where});
+        given.try_emplace(entry.key,
+                          given_values{std::move(entry.values), "'" + entry.key + "' (" + where + ")"});
     }
     return {};
 }
@@ -301,7 +313,8 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
     CLI::App app("Gives the pods of this node the AWS credentials of their service accounts' roles.",
                  "credlet");
     app.require_subcommand(1);
-    const std::string config_help = "TOML file with settings by their names (CREDLET_CONFIG)";
+    const std::string config_help =
+        "file with settings by their names, one 'name = value' a line (CREDLET_CONFIG)";
 
     auto* serve = app.add_subcommand("serve", "run the daemon");
     serve->footer("Durations are like 500ms, 5s, 2m or 1h. A flag has precedence over its environment "
@@ -312,7 +325,7 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
         auto* option = collect(*serve, s.name, raw.settings[s.name], s.values + (s.repeatable ? " ..." : ""),
                                s.help + " (" + variable_of(s.name) + ")");
         if (s.is_switch)
-            option->expected(0, 1);
+            option->expected(0, 1)->default_str("true"); // without a value; an empty one is refused
     }
 
     auto* explain = app.add_subcommand("explain", "tell why a pod gets its credentials, or why not");
@@ -336,13 +349,6 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
     } catch (const CLI::ParseError& e) {
         return fail(errc::malformed, one_line(e.what()) + "; see credlet --help, or --help behind a command");
     }
-    // A switch without a value.
-    for (const auto& s : all_settings())
-        if (s.is_switch)
-            for (auto& value : raw.settings[s.name])
-                if (value.empty())
-                    value = "true";
-
     if (version->parsed()) {
         line.what = action::version;
         line.text = "credlet " CREDLET_VERSION "\n";

@@ -260,9 +260,8 @@ private:
 
 } // namespace
 
-result<std::unique_ptr<pods_file>> make_pods_file(asio::io_context&, task_group& tasks, const clock& time,
-                                                  logger& log, const options& o,
-                                                  metrics::kubernetes_metrics* metrics) {
+result<std::unique_ptr<pods_file>> make_pods_file(task_group& tasks, const clock& time, logger& log,
+                                                  const options& o, metrics::kubernetes_metrics* metrics) {
     auto file = std::make_unique<watched_pods_file>(tasks, time, log, o, metrics);
     if (auto loaded = file->load(); !loaded)
         return loaded.error();

@@ -56,8 +56,8 @@ public:
 
 // Uses pods_file, node_name and annotation_prefixes of o, which must outlive it as all else does; `tasks` are
 // drained before it goes. Fails when the file cannot be read or is not well-formed. metrics may be null.
-result<std::unique_ptr<pods_file>> make_pods_file(asio::io_context& loop, task_group& tasks,
-                                                  const clock& time, logger& log, const options& o,
+result<std::unique_ptr<pods_file>> make_pods_file(task_group& tasks, const clock& time, logger& log,
+                                                  const options& o,
                                                   metrics::kubernetes_metrics* metrics = nullptr);
 
 } // namespace credlet::app

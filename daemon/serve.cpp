@@ -3,6 +3,7 @@
 #include "daemon/admin.hpp"
 #include "daemon/audit.hpp"
 #include "daemon/hardening.hpp"
+#include "daemon/option_values.hpp"
 #include "daemon/pods_file.hpp"
 #include "daemon/role_policy_file.hpp"
 #include "metadata/kubernetes/kubernetes.hpp"
@@ -101,17 +102,13 @@ awaitable<T> run_on(asio::io_context& other, awaitable<T> body) {
     co_return std::move(*shared->value);
 }
 
-awaitable<result<asio::ip::tcp::endpoint>> listen_on_serving_loop(metadata::service& service,
-                                                                  asio::ip::tcp::endpoint where) {
-    const auto index = service.listen(where);
+// On the server's own loop.
+template <class Server>
+awaitable<result<asio::ip::tcp::endpoint>> listen_on(Server& server, asio::ip::tcp::endpoint where) {
+    const auto index = server.listen(where);
     if (!index)
         co_return index.error();
-    co_return service.endpoints().at(*index);
-}
-
-std::string text_of(const asio::ip::tcp::endpoint& e) {
-    const auto host = e.address().to_string();
-    return (e.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(e.port());
+    co_return server.endpoints().at(*index);
 }
 
 metadata::service_settings service_settings_of(const options& o,
@@ -169,12 +166,15 @@ public:
 
 private:
     result<void> build();
+    void build_admin();
     awaitable<void> live();
-    awaitable<void> listeners_task();
-    awaitable<bool> open_listeners();
-    awaitable<bool> open_listener(asio::ip::tcp::endpoint where);
+    // Opens one of our addresses, now or later, for as long as there is patience.
+    using opener = std::function<awaitable<result<asio::ip::tcp::endpoint>>()>;
+    awaitable<bool> open_patiently(std::string_view listener, asio::ip::tcp::endpoint where, opener open);
+    awaitable<void> open_admin();
+    awaitable<void> open_pods_listener(asio::ip::tcp::endpoint where);
+    void cannot_start(std::string_view flag, const asio::ip::tcp::endpoint& where);
     awaitable<void> close_down();
-    result<void> open_admin();
     void start_feeding();
     [[nodiscard]] readiness ready() const;
 
@@ -185,6 +185,7 @@ private:
     std::unique_ptr<metrics::registry> metrics_ = metrics::make_registry(time_);
 
     asio::io_context upstream_{1}, serving_{1};
+    asio::signal_set signals_{upstream_, SIGTERM, SIGINT}; // from the first moment: they wait until we live
     task_group tasks_{upstream_.get_executor()};
 
     std::unique_ptr<metadata::service> service_;
@@ -199,7 +200,7 @@ private:
     std::unique_ptr<http_server> admin_;
 
     bool pods_listed_ = false, accounts_listed_ = false;
-    std::size_t listening_ = 0;
+    std::size_t listening_ = 0, opening_ = 0; // listeners for pods
     bool stopping_ = false, draining_ = false;
     asio::steady_timer stop_{upstream_, asio::steady_timer::time_point::max()};
     int exit_code_ = 0;
@@ -236,7 +237,7 @@ result<void> process::build() {
         presented = kubernetes_.get();
         tokens = kubernetes_.get();
     } else {
-        auto made = make_pods_file(upstream_, tasks_, time_, log_, options_, &metrics_->kubernetes());
+        auto made = make_pods_file(tasks_, time_, log_, options_, &metrics_->kubernetes());
         if (!made)
             return made.error();
         pods_file_ = std::move(*made);
@@ -252,7 +253,7 @@ result<void> process::build() {
     http.max_connections = options_.sts_max_in_flight;
     auto client = make_https_client(upstream_, time_, names, std::move(http));
     if (!client)
-        return client.error();
+        return in_context("the certificates for STS (--sts-ca-file)", client.error());
     sts_http_ = std::move(*client);
     sts_ = sts::make_client(*sts_http_, time_, *endpoint, metrics_->sts(), sts_answer_limit);
 
@@ -298,7 +299,7 @@ readiness process::ready() const {
     return r;
 }
 
-result<void> process::open_admin() {
+void process::build_admin() {
     admin_sources sources;
     sources.metrics = [this] { return metrics_->expose(); };
     sources.ready = [this] { return ready(); };
@@ -311,40 +312,57 @@ result<void> process::open_admin() {
     limits.max_connections_per_peer = 32;
     limits.request_timeout = 30s; // an explanation may wait for STS
     admin_ = make_http_server(upstream_, time_, *admin_handler_, limits);
-    const auto index = admin_->listen(options_.admin_listen);
-    if (!index)
-        return in_context("--admin-listen " + text_of(options_.admin_listen), index.error());
-    log_.info("listening", {{"listener", "admin"}, {"address", text_of(admin_->endpoints().at(*index))}});
-    return {};
 }
 
 // A link-local address may appear after we do, and the process that we replace may still hold it: both are
 // waited for.
-awaitable<bool> process::open_listener(asio::ip::tcp::endpoint where) {
+awaitable<bool> process::open_patiently(std::string_view listener, asio::ip::tcp::endpoint where,
+                                        opener open) {
     const auto give_up = time_.now() + listen_patience;
-    for (bool first = true;; first = false) {
-        auto opened = co_await run_on(serving_, listen_on_serving_loop(*service_, where));
+    for (bool first = true; !draining_; first = false) {
+        const auto opened = co_await open();
         if (opened) {
-            ++listening_;
-            log_.info("listening", {{"listener", "pods"}, {"address", text_of(*opened)}});
+            log_.info("listening", {{"listener", listener}, {"address", text_of(*opened)}});
             co_return true;
         }
-        if (first || time_.now() >= give_up)
-            log_.warn("cannot listen", {{"address", text_of(where)}, {"error", opened.error().message}});
-        if (time_.now() >= give_up)
+        const bool last = time_.now() >= give_up;
+        if (first || last)
+            log_.warn(
+                "cannot listen",
+                {{"listener", listener}, {"address", text_of(where)}, {"error", opened.error().message}});
+        if (last)
             co_return false;
         co_await sleep_for(listen_retry);
     }
+    co_return false;
 }
 
-// An IPv6 listener is optional where there is an IPv4 one: a node may have IPv6 disabled.
-awaitable<bool> process::open_listeners() {
-    bool all_needed = true;
-    for (const auto& where : options_.listen) {
-        const bool opened = co_await open_listener(where);
-        all_needed = all_needed && (opened || (where.address().is_v6() && options_.listen.size() > 1));
-    }
-    co_return all_needed&& listening_ > 0;
+awaitable<void> process::open_admin() {
+    const auto where = options_.admin_listen;
+    const opener open = [this, where] { return listen_on(*admin_, where); };
+    if (!co_await open_patiently("admin", where, open))
+        cannot_start("--admin-listen", where);
+}
+
+awaitable<void> process::open_pods_listener(asio::ip::tcp::endpoint where) {
+    const opener open = [this, where] { return run_on(serving_, listen_on(*service_, where)); };
+    const bool opened = co_await open_patiently("pods", where, open);
+    --opening_;
+    if (opened)
+        ++listening_;
+    // IPv6 is optional where there is another address: a node may have it disabled.
+    else if (!where.address().is_v6() || (listening_ == 0 && opening_ == 0))
+        cannot_start("--listen", where);
+}
+
+void process::cannot_start(std::string_view flag, const asio::ip::tcp::endpoint& where) {
+    if (draining_)
+        return;
+    log_.error("cannot start", {{"error", std::string(flag) + " " + text_of(where) +
+                                              " could not be opened: is the address on a link of this node, "
+                                              "and free?"}});
+    exit_code_ = 1;
+    stop_.cancel();
 }
 
 void process::start_feeding() {
@@ -369,31 +387,23 @@ awaitable<void> process::close_down() {
     sts_http_->stop();
 }
 
-awaitable<void> process::listeners_task() {
-    if (co_await open_listeners())
-        co_return;
-    log_.error("cannot start",
-               {{"error", "no listener for pods could be opened: is the address of --listen on a link "
-                          "of this node, and free?"}});
-    exit_code_ = 1;
-    stop_.cancel();
-}
-
 awaitable<void> process::live() {
-    asio::signal_set signals(upstream_, SIGTERM, SIGINT);
-    signals.async_wait([&](const boost::system::error_code& ec, int number) {
+    signals_.async_wait([this](const boost::system::error_code& ec, int number) {
         if (ec)
             return;
         log_.info("stopping", {{"signal", number}});
         stopping_ = true;
         stop_.cancel();
-        signals.async_wait([](const boost::system::error_code& again, int) {
+        signals_.async_wait([](const boost::system::error_code& again, int) {
             if (!again)
                 ::_exit(1); // told twice: at once
         });
     });
     start_feeding();
-    tasks_.spawn(listeners_task());
+    tasks_.spawn(open_admin());
+    opening_ = options_.listen.size();
+    for (const auto& where : options_.listen)
+        tasks_.spawn(open_pods_listener(where));
     while (!stopping_ && exit_code_ == 0)
         co_await stop_.async_wait(as_result);
     co_await close_down();
@@ -404,13 +414,11 @@ int process::run() {
         log_.error("a task failed: this is a bug", {{"error", what}});
     };
     metrics_->log_dropped([this] { return log_.dropped(); });
-    auto started = build();
-    if (started)
-        started = open_admin();
-    if (!started) {
-        log_.error("cannot start", {{"error", started.error().message}});
+    if (const auto built = build(); !built) {
+        log_.error("cannot start", {{"error", built.error().message}});
         return 1;
     }
+    build_admin();
     log_.info("starting", {{"version", CREDLET_VERSION}, {"node", options_.node_name}});
 
     loop_thread serving(serving_);

@@ -28,7 +28,7 @@ TEST_CASE("T36: the audit line says who got what until when, and holds no secret
     write_audit_line(log, spec, issued, sts::call_reason::renewal, pod);
     REQUIRE(log.lines.size() == 1);
     const auto& line = log.lines[0];
-    CHECK(line.level == log_level::info);
+    CHECK(line.level == log_level::audit);
     CHECK(line.message == "credentials issued");
     CHECK(line.field("namespace") == "shop");
     CHECK(line.field("service_account") == "web");

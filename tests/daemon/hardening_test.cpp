@@ -8,7 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TEST_CASE("T36: a hardened process makes no core dump, cannot be traced, and survives a closed pipe") {
+TEST_CASE("T36: a hardened process makes no core dump, cannot be traced, gains no privileges, and "
+          "survives a closed pipe and a hang-up") {
     // In a child: nothing of this can be taken back.
     const pid_t child = ::fork();
     REQUIRE(child >= 0);
@@ -26,6 +27,10 @@ TEST_CASE("T36: a hardened process makes no core dump, cannot be traced, and sur
         int ends[2];
         if (::pipe(ends) != 0 || ::close(ends[0]) != 0 || ::write(ends[1], "x", 1) != -1)
             wrong |= 8;
+        if (::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+            wrong |= 16;
+        if (::raise(SIGHUP) != 0)
+            wrong |= 32;
         ::_exit(wrong);
     }
     int status = 0;

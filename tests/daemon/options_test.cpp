@@ -253,7 +253,7 @@ TEST_CASE("a bad value is refused with the setting, where it came from, the valu
     s.variables.erase("CREDLET_STS_ENDPOINT");
     s.files["/c"] = "\n\nidentity = guess\n";
     text = s.refusal({"--config", "/c"});
-    CHECK(holds(text, "line 3 of /c is 'guess'"));
+    CHECK(holds(text, "'identity' (line 3 of /c) is 'guess'"));
     CHECK(holds(text, "must be one of any, token, address, both"));
 }
 
@@ -280,7 +280,7 @@ TEST_CASE("every value out of bounds is refused") {
          {"arn:aws:iam::1:role/", "arn:aws:iam::123456789012:role", "role/",
           "arn:aws:iam::123456789012:user/"}},
         {"session-scope", {"node"}},
-        {"imds-v1", {"maybe"}},
+        {"imds-v1", {"maybe", ""}},
         {"max-connections", {"0", "1000001"}},
         {"pod-request-rate", {"0"}},
         {"drain-timeout", {"6m", "-1s", "5 s", "s", "1d"}},
@@ -303,6 +303,28 @@ TEST_CASE("an error message stays on one line and short whatever the value is") 
     const auto text = s.refusal({});
     CHECK(text.size() < 500);
     CHECK(text.find('\x1b') == std::string::npos);
+}
+
+TEST_CASE("a switch without a value is on; with an empty one it is refused") {
+    const fake_surroundings s;
+    CHECK(s.serve({"--imds-v1"}).imds_v1);
+    CHECK(s.serve({"--imds-v1", "--sts-fips", "false"}).imds_v1);
+    CHECK(holds(s.refusal({"--imds-v1", ""}), "--imds-v1 is ''"));
+}
+
+TEST_CASE("T36: a password in a URL is not repeated in the message about it") {
+    fake_surroundings s;
+    const auto text = s.refusal({"--sts-endpoint", "https://user:s3cret@sts.example"});
+    CHECK(holds(text, "user information has no place here"));
+    CHECK(text.find("s3cret") == std::string::npos);
+    s.variables["AWS_ENDPOINT_URL"] = "https://user:s3cret@sts.example/?x";
+    CHECK(s.refusal({}).find("s3cret") == std::string::npos);
+}
+
+TEST_CASE("a word behind a setting's value is not swallowed") {
+    const fake_surroundings s;
+    CHECK(holds(s.refusal({"--admin-listen", "127.0.0.1:1", "stray"}), "stray"));
+    CHECK(holds(s.refusal({"--listen", "127.0.0.1:1", "stray"}), "stray"));
 }
 
 TEST_CASE("a setting given twice is refused, and so is a repeated value") {

@@ -53,7 +53,7 @@ struct fixture {
 
     // Lives until the tasks are drained.
     pods_file* open() {
-        auto made = make_pods_file(loop, tasks, time, log, o);
+        auto made = make_pods_file(tasks, time, log, o);
         REQUIRE_MESSAGE(made.has_value(), made.error().message);
         return opened.emplace_back(std::move(*made)).get();
     }
@@ -248,7 +248,7 @@ TEST_CASE_FIXTURE(fixture, "callers' tokens are refused without keys, and withou
 
 TEST_CASE_FIXTURE(fixture, "a file that cannot be used at the start is an error, not an empty cluster") {
     o.pods_file = dir.path + "/missing.json";
-    const auto made = make_pods_file(loop, tasks, time, log, o);
+    const auto made = make_pods_file(tasks, time, log, o);
     REQUIRE(made.has_error());
     CHECK(made.error().message.find("missing.json") != std::string::npos);
 }

@@ -46,14 +46,15 @@ def endpoint(text):
 
 
 class Credlet:
-    """Started at once; the constructor returns when it is ready (or, with ready=False, when it listens). It ends when
-    the thread that started it does: start it from the main one."""
+    """Started at once; the constructor returns when it is ready (with ready=False, when it listens; with wait=False,
+    at once). It ends when the thread that started it does: start it from the main one."""
 
-    def __init__(self, world, *flags, ready=True, listen=("127.0.0.1:0",), environment=None):
+    def __init__(self, world, *flags, ready=True, wait=True, listen=("127.0.0.1:0",), admin="127.0.0.1:0",
+                 environment=None):
         command = ["setpriv", "--pdeathsig", "KILL", BINARY, "serve"]  # a run that is cut short leaves no daemon behind
         for where in listen:
             command += ["--listen", where]
-        command += ["--admin-listen", "127.0.0.1:0", "--node-name", world.node_name, "--kube-api", world.kube_url,
+        command += ["--admin-listen", admin, "--node-name", world.node_name, "--kube-api", world.kube_url,
                     "--kube-token-file", world.token_file, "--kube-ca-file", world.ca_file,
                     "--sts-endpoint", world.sts_url, "--sts-ca-file", world.sts_ca_file, "--region", world.region,
                     "--log-format", "json", *flags]
@@ -75,10 +76,12 @@ class Credlet:
         self.readers = [threading.Thread(target=read, daemon=True) for read in (self._read_logs, self._read_errors)]
         for reader in self.readers:
             reader.start()
+        if not wait:
+            return
         try:
             self._wait_listening(len(listen))
             if ready:
-                wait_until(lambda: self._alive() and self.admin("/readyz").status == 200, 15, "readiness")
+                self.wait_ready()
         except BaseException:
             self._kill()
             raise
@@ -86,6 +89,10 @@ class Credlet:
     def _wait_listening(self, listeners):
         wait_until(lambda: self._alive() and self.listeners["admin"] and len(self.listeners["pods"]) >= listeners,
                    10, "listening")
+
+    def wait_ready(self):
+        wait_until(lambda: self._alive() and self.listeners["admin"] and self.admin("/readyz").status == 200, 15,
+                   "readiness")
 
     def _alive(self):
         if self.process.poll() is not None:
