@@ -8,7 +8,7 @@ import pytest
 from daemon import genuine, served
 from simulator import wait_until
 
-BAD_CERTIFICATES = ("expired", "not_yet_valid", "wrong_name", "unknown_ca", "self_signed", "client_only", "tls11",
+BAD_CERTIFICATES = ("expired", "not_yet_valid", "wrong_name", "cn_only", "unknown_ca", "self_signed", "client_only", "tls11",
                     "plaintext", "garbage", "mute")
 
 
@@ -77,15 +77,64 @@ def test_F3_accepted_and_never_answered(world, credlet, new_pod, warm_pod):
     recovers(world, credlet, cold)
 
 
-def test_F4_slow_but_working(world, credlet, new_pod):
-    mark = world.mark()
-    patient, hasty = (new_pod(sts_fault={"kind": "delay", "ms": 2000}) for _ in range(2))
+def demanded(daemon):
+    """Calls made because somebody waited for them."""
+    return daemon.metric("refresh_total", trigger="demand", result="ok")
+
+
+@pytest.fixture
+def on_demand(start_world, start_credlet):
+    """A world, and a daemon that fetches nothing ahead there, because only callers bring it tokens: each call is one
+    of its caller's."""
+    world = start_world()
+    return world, start_credlet(world, "--token-source", "caller")
+
+
+def test_F4_slow_but_working(on_demand, new_pod):
+    world, daemon = on_demand
+    patient, hasty = (new_pod(in_world=world, sts_fault={"kind": "delay", "ms": 2000}) for _ in range(2))
+    patients_token, hasty_token = (world.mint(pod=f"prod/{pod['name']}") for pod in (patient, hasty))
+    session = daemon.session(hasty["ip"], token=hasty_token).body.decode()
+
+    def in_haste():
+        return daemon.imds(f"meta-data/iam/security-credentials/{role_name(hasty)}", hasty["ip"], session)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        held = pool.submit(credlet.credentials, patient["ip"])
-        assert quick(credlet, hasty).status == 503
-        wait_until(lambda: quick(credlet, hasty).status == 200, 3)
-        assert len(world.calls("sts", mark, role=hasty["role_arn"])) == 1  # the call went on without its caller
+        held = pool.submit(daemon.credentials, patient["ip"], patients_token)
+        assert in_haste().status == 503
+        genuine(world, wait_until(lambda: served(in_haste()), 3), hasty)
         genuine(world, held.result(), patient)
+    for pod in (patient, hasty):
+        assert len(world.calls("sts", role=pod["role_arn"])) == 1  # the call went on without its caller
+    assert demanded(daemon) == 2
+
+
+@pytest.mark.parametrize("others", [0, 20], ids=["alone", "among others"])
+def test_F34_a_caller_hangs_up_while_its_call_runs(on_demand, new_pod, others):
+    world, daemon = on_demand
+    pod = new_pod(in_world=world, sts_fault={"kind": "delay", "ms": 1500})
+    token = world.mint(pod=f"prod/{pod['name']}")
+    leaving = daemon.connect(pod["ip"])
+    leaving.request("GET", "/v1/credentials", headers={"Authorization": token})
+    wait_until(lambda: world.stats()["sts"]["in_flight"] == 1, 3, "its call")
+    with concurrent.futures.ThreadPoolExecutor(max(others, 1)) as pool:
+        waiting = [pool.submit(daemon.credentials, pod["ip"], token) for _ in range(others)]
+        wait_until(lambda: daemon.metric("connections") >= 1 + others, 3, "the others")
+        leaving.close()
+        for answer in waiting:
+            genuine(world, answer.result(), pod)
+    wait_until(lambda: demanded(daemon) == 1, 5, "the end of the call")
+    genuine(world, daemon.credentials(pod["ip"], token), pod)
+    assert len(world.calls("sts", role=pod["role_arn"])) == 1
+
+
+def test_F30_new_tokens_of_one_service_account_cost_no_calls(world, credlet, warm_pod):
+    pod = warm_pod()
+    tokens = [world.mint(pod=f"prod/{pod['name']}", expires_in=3600 + i) for i in range(220)]
+    assert len(set(tokens)) == len(tokens)
+    mark = world.mark()
+    for token in tokens:
+        assert credlet.credentials(pod["ip"], token).json["AccessKeyId"] == pod["access_key_id"]
+    assert not world.calls("sts", mark)
 
 
 def test_F5_connections_reset_anywhere_in_the_answer(world, credlet, new_pod):
@@ -123,13 +172,15 @@ def test_F7_garbage_with_status_200(world, credlet, new_pod, warm_pod):
 
 
 def test_F8_huge_and_dripping_answers_are_cut_off(world, credlet, new_pod):
-    before = credlet.memory()
+    before, mark = credlet.memory(), world.mark()
     pods = [new_pod(sts_fault=fault) for fault in ({"kind": "huge"}, {"kind": "huge", "content_length": True},
                                                    {"kind": "drip", "bytes_per_second": 20})]
     for answer in in_parallel(lambda pod: quick(credlet, pod), pods):
         assert answer.status == 503
     assert credlet.memory() - before < 2 << 20
-    wait_until(lambda: world.stats()["sts"]["in_flight"] <= 1, 5, "cutting them off")
+    for pod in pods:
+        cut = wait_until(lambda role=pod["role_arn"]: world.calls("sts", mark, role=role), 5, "cutting it off")
+        assert all(call["result"] == "dropped" and call["took"] < 4 for call in cut)
     world.clear()
     for pod in pods:
         recovers(world, credlet, pod)
