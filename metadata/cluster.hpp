@@ -56,14 +56,20 @@ public:
     virtual void forget_pod(const std::string& pod_uid) = 0;
 };
 
-// Which pod stands for a service account when a token bound to a pod is requested.
+// Which pods may stand for a service account when a token bound to a pod is wanted.
 class pod_chooser {
 public:
     virtual ~pod_chooser() = default;
-    // A live pod of this node that runs as the service account (that very one, by uid), preferring pods that
-    // are not terminating; with pod_uid, that pod. None: nobody is left.
-    [[nodiscard]] virtual std::optional<pod> choose_pod(const std::string& service_account_uid,
-                                                        const std::string& pod_uid) const = 0;
+    // The live pods of this node that run as the service account (that very one, by uid), those that are
+    // terminating last; with pod_uid, that pod alone. Empty: nobody is left.
+    [[nodiscard]] virtual std::vector<pod> live_pods(const std::string& service_account_uid,
+                                                     const std::string& pod_uid) const = 0;
+    // The first of them.
+    [[nodiscard]] std::optional<pod> choose_pod(const std::string& service_account_uid,
+                                                const std::string& pod_uid) const {
+        auto all = live_pods(service_account_uid, pod_uid);
+        return all.empty() ? std::nullopt : std::optional(std::move(all.front()));
+    }
 };
 
 } // namespace credlet::metadata

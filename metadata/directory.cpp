@@ -317,27 +317,24 @@ const std::vector<std::string>& directory::accepted_audiences() {
     return *audiences_;
 }
 
-std::optional<pod> directory::choose_pod(const std::string& service_account_uid,
-                                         const std::string& pod_uid) const {
-    const auto stands_for = [&](const known_pod_ptr& k) {
-        return k && !k->facts->mirror && k->grants && k->grants->service_account_uid == service_account_uid;
+std::vector<pod> directory::live_pods(const std::string& service_account_uid,
+                                      const std::string& pod_uid) const {
+    std::vector<pod> found, terminating;
+    const auto consider = [&](const std::string& uid) {
+        const auto k = known(uid);
+        if (k && !k->facts->mirror && k->grants && k->grants->service_account_uid == service_account_uid)
+            (k->facts->terminating ? terminating : found).push_back(*k->facts);
     };
-    if (!pod_uid.empty()) {
-        const auto k = known(pod_uid);
-        return stands_for(k) ? std::optional<pod>(*k->facts) : std::nullopt;
-    }
-    const pod* chosen = nullptr;
-    for (const auto& [name, uids] : pods_of_) {
-        const auto account = accounts_.find(name);
-        if (account == accounts_.end() || account->second.account.uid != service_account_uid)
-            continue;
-        for (const auto& uid : uids) {
-            const auto k = known(uid);
-            if (stands_for(k) && (chosen == nullptr || (chosen->terminating && !k->facts->terminating)))
-                chosen = k->facts.get();
+    if (!pod_uid.empty())
+        consider(pod_uid);
+    else
+        for (const auto& [name, uids] : pods_of_) {
+            const auto account = accounts_.find(name);
+            if (account != accounts_.end() && account->second.account.uid == service_account_uid)
+                std::for_each(uids.begin(), uids.end(), consider);
         }
-    }
-    return chosen == nullptr ? std::nullopt : std::optional<pod>(*chosen);
+    found.insert(found.end(), terminating.begin(), terminating.end());
+    return found;
 }
 
 std::shared_ptr<const identity_map> directory::identities() {

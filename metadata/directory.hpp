@@ -57,8 +57,8 @@ public:
     // Every audience that some pod here may present.
     [[nodiscard]] const std::vector<std::string>& accepted_audiences();
 
-    [[nodiscard]] std::optional<pod> choose_pod(const std::string& service_account_uid,
-                                                const std::string& pod_uid) const override;
+    [[nodiscard]] std::vector<pod> live_pods(const std::string& service_account_uid,
+                                             const std::string& pod_uid) const override;
 
     // Whether some pod here is entitled to them.
     [[nodiscard]] bool retains(const sts::credential_key& key) const { return retained_.contains(key); }

@@ -1,5 +1,6 @@
 #include "metadata/kubernetes/assembly.hpp"
 #include "metadata/kubernetes/reflector.hpp"
+#include "metadata/kubernetes/token_request.hpp"
 #include "metadata/kubernetes/token_sources.hpp"
 #include "metadata/kubernetes/token_verifier.hpp"
 
@@ -44,9 +45,9 @@ reflector_settings pods_settings(const settings& s) {
     r.permission_hint =
         r.as_own_node
             ? "grant impersonate:associated-node on nodes (authentication.k8s.io) and "
-              "impersonate-on:associated-node:list and :watch on pods to the daemon's service account "
+              "impersonate-on:associated-node:get, :list and :watch on pods to the daemon's service account "
               "(Kubernetes 1.36 and later)"
-            : "grant list and watch on pods to the daemon's service account";
+            : "grant get, list and watch on pods to the daemon's service account";
     return r;
 }
 
@@ -61,7 +62,8 @@ reflector_settings accounts_settings(const settings& s) {
     r.timeout_min = s.watch_timeout_min;
     r.timeout_max = s.watch_timeout_max;
     r.longest_silence = s.watch_silence * silences_without_bookmark;
-    r.permission_hint = "grant list and watch on serviceaccounts to the daemon's service account";
+    // Also with source impersonate: a node may see the service accounts of its pods one by one only.
+    r.permission_hint = "grant get, list and watch on serviceaccounts to the daemon's service account";
     return r;
 }
 
@@ -82,7 +84,10 @@ public:
           presented_(time),
           sources_(api_, chooser, presented_, time, metrics, log,
                    {settings_.source, settings_.node_name, settings_.requested_token_lifetime,
-                    settings_.kubelet_pods_dir, settings_.request_timeout}),
+                    settings_.kubelet_pods_dir, settings_.request_timeout,
+                    [this](std::string_view issuer) {
+                        return verifier_.issuer().empty() || verifier_.trusts_issuer(issuer);
+                    }}),
           verifier_(loop.get_executor(), tasks, api_, time, random, metrics, log,
                     {settings_.issuer,
                      {settings_.jwks_min_interval, settings_.jwks_refresh, settings_.jwks_keep_stale},
@@ -107,13 +112,6 @@ public:
         tasks_.spawn(sweep());
     }
 
-    [[nodiscard]] bool synced() const override {
-        return pods_ && pods_->synced() && accounts_ && accounts_->synced();
-    }
-    [[nodiscard]] std::optional<boot_time> behind_since() const override {
-        return pods_ ? pods_->behind_since() : std::optional(boot_time{});
-    }
-    [[nodiscard]] std::string token_source_in_use() const override { return sources_.in_use(); }
     void stop() override { http_->stop(); }
 
     awaitable<result<std::vector<pod>>> pods_by_address(boost::asio::ip::address address) override {
@@ -150,8 +148,10 @@ public:
         request.target = "/api/v1/namespaces/" + query_escape(namespace_name) + "/pods/" + query_escape(name);
         request.as_own_node = settings_.source == token_source::impersonate;
         request.max_response_body = max_object;
+        const bool as_own_node = request.as_own_node;
         const auto answer = co_await api_.exchange(std::move(request), settings_.request_timeout);
-        if (answer.has_error() && answer.error().status == 404)
+        if (answer.has_error() &&
+            (answer.error().status == 404 || (as_own_node && is_unrelated_to_node(answer.error()))))
             co_return std::optional<pod>();
         if (answer.has_error())
             co_return plain("asking for pod " + one_line(namespace_name + "/" + name), answer.error());
@@ -251,8 +251,9 @@ result<std::unique_ptr<kubernetes>> assemble(asio::io_context& loop, task_group&
     if (s.watch_timeout_min <= std::chrono::seconds(0) || s.watch_timeout_max < s.watch_timeout_min)
         return fail(errc::malformed,
                     "a watch's timeout must be positive, and its minimum not above its maximum");
-    if (s.requested_token_lifetime < std::chrono::seconds(600))
-        return fail(errc::malformed, "a requested token must live for at least 600 seconds");
+    if (s.requested_token_lifetime < min_token_lifetime)
+        return fail(errc::malformed, "a requested token must live for at least " +
+                                         std::to_string(min_token_lifetime.count()) + " seconds");
     auto made = std::make_unique<kubernetes_api>(loop, tasks, time, random, std::move(http), chooser, metrics,
                                                  log, std::move(s));
     if (const auto loaded = made->load_token(); loaded.has_error())

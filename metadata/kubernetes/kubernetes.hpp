@@ -43,12 +43,6 @@ class kubernetes : public cluster, public sts::web_identity_tokens, public prese
 public:
     // Starts the watches. The sinks get nothing before this.
     virtual void start(object_sink<pod>& pods, object_sink<service_account>& accounts) = 0;
-    // Both watches have listed at least once since the start.
-    [[nodiscard]] virtual bool synced() const = 0;
-    // Since when the pods watch has not been able to say whether it is up to date; none: it is.
-    [[nodiscard]] virtual std::optional<boot_time> behind_since() const = 0;
-    // For `explain`: the source in use ("request"), or what was tried and refused so far.
-    [[nodiscard]] virtual std::string token_source_in_use() const = 0;
     virtual void stop() = 0;
 };
 

@@ -18,17 +18,32 @@ int digits(std::string_view text, std::size_t at, std::size_t n) {
     return ec == std::errc() && end == first + n ? value : -1;
 }
 
+bool contains(const api_error& e, std::string_view words) {
+    return e.message.find(words) != std::string::npos;
+}
+
+// What decides about nodes sees pods by watches of its own. To us the pod is one of this node's, so a refusal
+// that says otherwise is older than what we know.
+bool is_behind(const api_error& e) {
+    return is_unrelated_to_node(e) ||
+           (e.status == 403 &&
+            contains(e, "bound to a pod scheduled on a different node")) || // NodeRestriction
+           // The chart's ValidatingAdmissionPolicy; 422 unless it gives another reason.
+           ((e.status == 403 || e.status == 422) && contains(e, "bound pod is not on the caller's node"));
+}
+
 std::string advice(const api_error& e, std::string_view source, const pod& p, std::string_view audience,
                    std::string_view node_name) {
     const auto account = p.namespace_name + "/" + p.service_account;
+    if (is_behind(e))
+        return "the API server has yet to see that the pod runs on node " + std::string(node_name);
     switch (e.status) {
     case 403:
-        if (e.message.find("impersonate") != std::string::npos)
+        if (contains(e, "impersonate"))
             return "grant impersonate:associated-node on nodes (authentication.k8s.io) to the daemon's "
                    "service account "
                    "(Kubernetes 1.36 and later), or use another --token-source";
-        if (e.message.find("request-serviceaccounts-token-audience") != std::string::npos ||
-            e.message.find("audience") != std::string::npos)
+        if (contains(e, "audience"))
             return "let system:nodes request the audience " + std::string(audience) +
                    " (verb request-serviceaccounts-token-audience), or see the admission policy that "
                    "confines "
@@ -111,6 +126,10 @@ result<requested_token> parse_token_answer(std::string_view body) {
     return requested_token{secret_string(*token), *expires};
 }
 
+bool concerns_pod(const api_error& e) {
+    return e.status == 404 || e.status == 409 || (e.status == 403 && contains(e, "audience")) || is_behind(e);
+}
+
 sts::failure token_failure(const api_error& e, std::string_view source, const pod& p,
                            std::string_view audience, std::string_view node_name) {
     static constexpr std::array<unsigned, 5> definitive{400, 403, 404, 409, 422};
@@ -119,7 +138,8 @@ sts::failure token_failure(const api_error& e, std::string_view source, const po
     f.code = e.reason.empty() ? "NoToken" : e.reason;
     f.http_status = e.status;
     f.retry_after = e.retry_after;
-    f.definitive = std::find(definitive.begin(), definitive.end(), e.status) != definitive.end();
+    f.definitive =
+        std::find(definitive.begin(), definitive.end(), e.status) != definitive.end() && !is_behind(e);
     if (e.status == 0)
         f.transport = e.kind;
     f.message = "no token for service account " + p.namespace_name + "/" + p.service_account + " (pod " +

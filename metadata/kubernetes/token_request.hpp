@@ -27,9 +27,14 @@ result<requested_token> parse_token_answer(std::string_view body);
 // RFC 3339 as Kubernetes writes it (UTC, whole seconds); none: something else.
 std::optional<wall_time> parse_timestamp(std::string_view text);
 
+// Whether another pod of the service account may succeed: this one is gone or was replaced, has no volume
+// with the audience, or is not known yet to what confines the request.
+bool concerns_pod(const api_error& e);
+
 // What a failed TokenRequest means for the caller: 400, 403, 404, 409 and 422 are definitive, with
-// Kubernetes' own words and what to do; everything else may go away by itself. source: "request" or
-// "impersonate".
+// Kubernetes' own words and what to do; everything else may go away by itself, and so may a refusal because
+// the Node authorizer, NodeRestriction or the chart's admission policy has not yet seen that the pod was
+// scheduled here. source: "request" or "impersonate".
 sts::failure token_failure(const api_error& e, std::string_view source, const pod& bound_to,
                            std::string_view audience, std::string_view node_name);
 

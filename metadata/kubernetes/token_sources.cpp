@@ -67,11 +67,13 @@ token_sources::token_sources(api_client& api, const pod_chooser& chooser, const 
       options_(std::move(o)) {}
 
 token_sources::slot& token_sources::slot_of(const sts::credential_spec& spec) {
-    if (slots_.size() >= max_kept)
+    const key wanted{spec.service_account_uid, spec.pod_uid, spec.audience};
+    if (slots_.size() >= max_kept && !slots_.contains(wanted)) {
         drop_expired();
-    if (slots_.size() >= max_kept)
-        slots_.erase(slots_.begin()); // costs a request, nothing more
-    return slots_[{spec.service_account_uid, spec.pod_uid, spec.audience}];
+        if (slots_.size() >= max_kept)
+            slots_.erase(slots_.begin()); // costs a request, nothing more
+    }
+    return slots_[wanted];
 }
 
 bool token_sources::handed_out(const sts::credential_spec& spec, const secret_string& jwt) const {
@@ -95,7 +97,6 @@ void token_sources::refuse(token_source source, const sts::credential_spec& spec
     std::erase_if(refusals_, [&](const auto& r) { return time_.now() >= r.second; });
     if (refusals_.size() < max_refusals)
         refusals_[{source, for_all ? std::string() : spec.service_account_uid}] = time_.now() + refused_for;
-    last_refusal_ = std::string(to_string(source)) + ": " + f.message;
 }
 
 std::vector<token_source> token_sources::order(const sts::credential_spec& spec) const {
@@ -111,30 +112,27 @@ std::vector<token_source> token_sources::order(const sts::credential_spec& spec)
 awaitable<sts::outcome<sts::web_identity_token>>
 token_sources::obtain(std::shared_ptr<const sts::credential_spec> spec, bool fresh) {
     std::optional<sts::failure> problem;
+    bool may_pass = false; // Kubernetes refused what it may grant in a moment
     for (const auto source : order(*spec)) {
         const auto began = time_.now();
         token_ptr jwt = fresh ? nullptr : kept(*spec, source);
         if (!jwt) {
             auto tried = co_await try_source(source, spec, fresh);
             const auto took = time_.now() - began;
-            if (tried.has_value() && fresh && handed_out(*spec, **tried))
-                tried = attempt{no_token("the only token there is for service account " + account_of(*spec) +
-                                         " has been used and was refused"),
-                                errc::not_found};
             metrics_.token_request(to_string(source),
                                    tried.has_value() ? "ok" : to_string(tried.error().kind), took);
             if (tried.has_error()) {
                 auto f = tried.error().failure;
-                const bool next = source == token_source::caller || f.http_status == 403;
-                if (f.http_status == 403)
+                const bool was_refused = f.http_status == 403;
+                const bool next = source == token_source::caller || was_refused;
+                if (was_refused && f.definitive)
                     refuse(source, *spec, f);
+                may_pass |= was_refused && !f.definitive;
                 // What Kubernetes said weighs more than that nobody has presented a token.
                 if (!problem || source != token_source::caller) {
-                    const bool lasting = f.definitive;
                     if (problem && problem->http_status == 403)
                         f.message += "; before that, " + problem->message;
                     problem = std::move(f);
-                    problem->definitive = lasting;
                 }
                 if (!next)
                     break;
@@ -145,13 +143,13 @@ token_sources::obtain(std::shared_ptr<const sts::credential_spec> spec, bool fre
         auto& slot = slot_of(*spec);
         slot.handed_out = sha256(*jwt);
         slot.last_used = time_.now();
-        last_good_ = source;
         log_.debug("token", {{"namespace", spec->namespace_name},
                              {"service_account", spec->service_account},
                              {"audience", spec->audience},
                              {"source", to_string(source)}});
         co_return sts::web_identity_token{jwt->copy(), std::string(to_string(source))};
     }
+    problem->definitive = problem->definitive && !may_pass;
     co_return std::move(*problem);
 }
 
@@ -172,7 +170,7 @@ token_sources::try_source(token_source source, std::shared_ptr<const sts::creden
     case token_source::caller:
         co_return presented(*spec, fresh);
     case token_source::projected:
-        co_return projected(*spec);
+        co_return projected(*spec, fresh);
     default:
         co_return co_await request(source, std::move(spec));
     }
@@ -180,16 +178,34 @@ token_sources::try_source(token_source source, std::shared_ptr<const sts::creden
 
 awaitable<token_sources::attempted<token_sources::token_ptr>>
 token_sources::request(token_source source, std::shared_ptr<const sts::credential_spec> spec) {
-    const auto bound_to = chooser_.choose_pod(spec->service_account_uid, spec->pod_uid);
-    if (!bound_to)
-        co_return attempt{nobody_left(*spec), errc::not_found};
-    auto ask = make_token_request(*bound_to, spec->audience, options_.lifetime);
+    auto candidates = chooser_.live_pods(spec->service_account_uid, spec->pod_uid);
+    if (candidates.size() > max_pods_tried)
+        candidates.erase(candidates.begin() + max_pods_tried, candidates.end());
+    attempt problem{nobody_left(*spec), errc::not_found};
+    bool may_pass = false;
+    for (const auto& bound_to : candidates) {
+        auto tried = co_await request_for(bound_to, source, spec);
+        if (tried.has_value())
+            co_return tried;
+        problem = tried.error();
+        may_pass |= !problem.failure.definitive;
+        if (!problem.concerns_pod)
+            break;
+    }
+    problem.failure.definitive = problem.failure.definitive && !may_pass;
+    co_return problem;
+}
+
+awaitable<token_sources::attempted<token_sources::token_ptr>>
+token_sources::request_for(const pod& bound_to, token_source source,
+                           std::shared_ptr<const sts::credential_spec> spec) {
+    auto ask = make_token_request(bound_to, spec->audience, options_.lifetime);
     ask.as_own_node = source == token_source::impersonate;
     const auto answer = co_await api_.exchange(std::move(ask), options_.request_timeout);
     if (answer.has_error())
         co_return attempt{
-            token_failure(answer.error(), to_string(source), *bound_to, spec->audience, options_.node_name),
-            answer.error().kind};
+            token_failure(answer.error(), to_string(source), bound_to, spec->audience, options_.node_name),
+            answer.error().kind, concerns_pod(answer.error())};
     auto token = parse_token_answer(answer->body.reveal());
     if (token.has_error())
         co_return attempt{no_token(token.error().message), token.error().kind};
@@ -203,7 +219,7 @@ token_sources::request(token_source source, std::shared_ptr<const sts::credentia
     auto jwt = std::make_shared<const secret_string>(std::move(token->jwt));
     auto& slot = slot_of(*spec);
     slot.jwt = jwt;
-    slot.pod_uid = bound_to->uid;
+    slot.pod_uid = bound_to.uid;
     slot.source = source;
     slot.use_until = time_.now() + life - std::max<std::chrono::nanoseconds>(life / 5, least_life_kept);
     co_return jwt;
@@ -222,26 +238,29 @@ token_sources::attempted<token_sources::token_ptr> token_sources::presented(cons
                    errc::not_found};
 }
 
-token_sources::attempted<token_sources::token_ptr>
-token_sources::projected(const sts::credential_spec& spec) {
-    const auto bound_to = chooser_.choose_pod(spec.service_account_uid, spec.pod_uid);
-    if (!bound_to)
-        return attempt{nobody_left(spec), errc::not_found};
-    auto token = read_projected_token(options_.kubelet_pods_dir, bound_to->uid, spec.audience, time_.wall());
-    if (token.has_error())
-        return attempt{no_token("no projected token of pod " + bound_to->namespace_name + "/" +
-                                bound_to->name + ": " + token.error().message),
-                       token.error().kind};
-    return std::make_shared<const secret_string>(std::move(token->jwt));
-}
-
-std::string token_sources::in_use() const {
-    if (options_.source != token_source::automatic)
-        return std::string(to_string(options_.source));
-    if (last_good_)
-        return std::string(to_string(*last_good_));
-    return last_refusal_.empty() ? "auto (nothing obtained yet)"
-                                 : "auto (nothing obtained yet; refused: " + last_refusal_ + ")";
+token_sources::attempted<token_sources::token_ptr> token_sources::projected(const sts::credential_spec& spec,
+                                                                            bool fresh) {
+    attempt problem{nobody_left(spec), errc::not_found};
+    for (const auto& p : chooser_.live_pods(spec.service_account_uid, spec.pod_uid)) {
+        auto tokens = read_projected_tokens(options_.kubelet_pods_dir,
+                                            {p.uid, spec.namespace_name, spec.service_account,
+                                             spec.service_account_uid, spec.audience, options_.issuer_may_be},
+                                            time_.wall());
+        if (tokens.has_error()) {
+            problem = attempt{no_token("no projected token of pod " + p.namespace_name + "/" + p.name + ": " +
+                                       tokens.error().message),
+                              tokens.error().kind};
+            continue;
+        }
+        for (auto& token : *tokens) {
+            if (!fresh || !handed_out(spec, token.jwt))
+                return std::make_shared<const secret_string>(std::move(token.jwt));
+        }
+        problem = attempt{no_token("the only token there is for service account " + account_of(spec) +
+                                   " has been used and was refused"),
+                          errc::not_found};
+    }
+    return problem;
 }
 
 void token_sources::drop_expired() {

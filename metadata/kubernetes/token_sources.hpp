@@ -9,6 +9,15 @@
 // `automatic` takes the first of caller, impersonate and request that delivers. What Kubernetes refused (403)
 // is not tried again for ten minutes while another way is open; when none is, it is, so that a permission
 // that was granted meanwhile helps at once.
+//
+// What each needs. The daemon's own account must get, list and watch service accounts whatever the source (a
+// node may only get those of its pods), and pods unless the source is `impersonate`. Besides that
+// - caller: nothing.
+// - impersonate: impersonate:associated-node on nodes (authentication.k8s.io),
+//   impersonate-on:associated-node:create on serviceaccounts/token and, unless it is one of several
+//   (`automatic`), impersonate-on:associated-node:get, :list and :watch on pods.
+// - request: create on serviceaccounts/token, which the chart's admission policy confines to this node.
+// - projected: the kubelet's pods directory, see projected_tokens.hpp.
 
 #include "metadata/kubernetes/api_client.hpp"
 #include "metadata/kubernetes/kubernetes.hpp"
@@ -16,6 +25,7 @@
 #include "metrics/metrics.hpp"
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -34,10 +44,14 @@ public:
         std::chrono::seconds lifetime{3600};
         std::string kubelet_pods_dir;
         std::chrono::milliseconds request_timeout{5000};
+        // Of tokens in the kubelet's files.
+        std::function<bool(std::string_view issuer)> issuer_may_be;
     };
     static constexpr std::chrono::minutes refused_for{10};
     static constexpr std::size_t max_refusals = 1024;
     static constexpr std::size_t max_kept = 4096;
+    // Pods of one service account that are tried in turn where Kubernetes refuses because of the pod.
+    static constexpr std::size_t max_pods_tried = 3;
 
     token_sources(api_client& api, const pod_chooser& chooser, const presented_store& presented,
                   const clock& time, metrics::kubernetes_metrics& metrics, logger& log, options o);
@@ -45,8 +59,6 @@ public:
     // As sts::web_identity_tokens.
     awaitable<sts::outcome<sts::web_identity_token>> obtain(std::shared_ptr<const sts::credential_spec> spec,
                                                             bool fresh);
-    // For `explain`.
-    [[nodiscard]] std::string in_use() const;
     void drop_expired();
     void forget_pod(const std::string& pod_uid);
 
@@ -66,6 +78,7 @@ private:
     struct attempt {
         sts::failure failure;
         errc kind = errc::internal; // for the metric
+        bool concerns_pod = false;  // another pod may do
     };
     template <class T>
     using attempted = boost::system::result<T, attempt>;
@@ -75,8 +88,11 @@ private:
                                                std::shared_ptr<const sts::credential_spec> spec, bool fresh);
     awaitable<attempted<token_ptr>> request(token_source source,
                                             std::shared_ptr<const sts::credential_spec> spec);
+    // `bound_to` stays where it is until this is done.
+    awaitable<attempted<token_ptr>> request_for(const pod& bound_to, token_source source,
+                                                std::shared_ptr<const sts::credential_spec> spec);
     attempted<token_ptr> presented(const sts::credential_spec& spec, bool fresh);
-    attempted<token_ptr> projected(const sts::credential_spec& spec);
+    attempted<token_ptr> projected(const sts::credential_spec& spec, bool fresh);
     token_ptr kept(const sts::credential_spec& spec, token_source source);
     slot& slot_of(const sts::credential_spec& spec);
     [[nodiscard]] bool handed_out(const sts::credential_spec& spec, const secret_string& jwt) const;
@@ -94,8 +110,6 @@ private:
     std::map<key, slot> slots_;
     std::map<std::pair<token_source, std::string>, boot_time>
         refusals_; // until when; "" or a service account's uid
-    std::optional<token_source> last_good_;
-    std::string last_refusal_;
 };
 
 } // namespace credlet::metadata::kubernetes

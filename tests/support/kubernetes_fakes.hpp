@@ -86,13 +86,14 @@ public:
 
 class pods_at_hand final : public metadata::pod_chooser {
 public:
-    [[nodiscard]] std::optional<metadata::pod> choose_pod(const std::string& account_uid,
-                                                          const std::string& pod_uid) const override {
+    [[nodiscard]] std::vector<metadata::pod> live_pods(const std::string& account_uid,
+                                                       const std::string& pod_uid) const override {
+        std::vector<metadata::pod> found;
         for (const auto& [uid, p] : pods) {
             if (uid == account_uid && (pod_uid.empty() || p.uid == pod_uid))
-                return p;
+                found.push_back(p);
         }
-        return std::nullopt;
+        return found;
     }
     std::vector<std::pair<std::string, metadata::pod>> pods; // by the service account's uid
 };

@@ -108,13 +108,14 @@ struct fixture {
                         std::optional<outcome>& out) {
         out.emplace(co_await subject->obtain(std::move(spec), fresh));
     }
-    outcome obtain(bool fresh = false, const std::string& pod_uid = "") {
+    outcome obtain(bool fresh = false, const std::string& pod_uid = "",
+                   const std::string& audience = "sts.amazonaws.com") {
         auto spec = std::make_shared<sts::credential_spec>();
         spec->service_account_uid = "sa-1";
         spec->pod_uid = pod_uid;
         spec->namespace_name = "prod";
         spec->service_account = "app";
-        spec->audience = "sts.amazonaws.com";
+        spec->audience = audience;
         std::optional<outcome> out;
         test::run(loop, ask(std::move(spec), fresh, out));
         return std::move(*out);
@@ -155,6 +156,8 @@ struct fixture {
     }
 };
 
+const std::string unrelated = "no relationship found between node 'n1' and this object";
+
 result<http_response> refused(const std::string& message) {
     return test::answer_with(403, test::status_json(403, "Forbidden", message));
 }
@@ -163,11 +166,8 @@ result<http_response> refused(const std::string& message) {
 
 TEST_CASE("after the start both watches run, and the sinks have what the server has") {
     fixture f(token_source::request);
-    CHECK_FALSE(f.subject->synced());
-    CHECK(f.subject->behind_since().has_value());
+    CHECK(f.pods.replacements + f.accounts.replacements == 0);
     f.start();
-    CHECK(f.subject->synced());
-    CHECK_FALSE(f.subject->behind_since().has_value());
     CHECK(f.pods.objects.size() == 1);
     CHECK(f.accounts.objects.size() == 1); // the annotated one
     for (const auto& r : f.http->exchanges) {
@@ -296,7 +296,6 @@ TEST_CASE(
     f.subject->forget_pod("p1");
     CHECK(f.jwt().starts_with("failed"));
     CHECK(f.token_requests() == 0);
-    CHECK(f.subject->token_source_in_use() == "caller");
 }
 
 TEST_CASE("source auto tries caller, impersonation and request in this order and remembers a refusal for ten "
@@ -311,7 +310,6 @@ TEST_CASE("source auto tries caller, impersonation and request in this order and
     };
     CHECK(f.jwt() == "requested-1");
     CHECK(f.token_requests() == 2);
-    CHECK(f.subject->token_source_in_use() == "request");
     CHECK(f.jwt(true) == "requested-2");
     CHECK(f.token_requests() == 3); // impersonation was not tried again
     f.time.advance(10min);
@@ -328,7 +326,6 @@ TEST_CASE("source auto stays with impersonation where it works") {
     CHECK(f.jwt() == "requested-1");
     CHECK(f.token_requests() == 1);
     CHECK(as_node(f.http->exchanges.back()));
-    CHECK(f.subject->token_source_in_use() == "impersonate");
     CHECK(f.jwt() == "requested-1");
     CHECK(f.token_requests() == 1);
 }
@@ -345,9 +342,79 @@ TEST_CASE("when everything is refused, auto says why and a permission granted me
     CHECK(got.error().definitive);
     CHECK(got.error().message.find("grant create on serviceaccounts/token") != std::string::npos);
     CHECK(got.error().message.find("cannot impersonate") != std::string::npos);
-    CHECK(f.subject->token_source_in_use().find("refused") != std::string::npos);
     f.on_token = works;
     CHECK(f.jwt().starts_with("requested-"));
+}
+
+TEST_CASE("a refusal that only means that the API server has not seen the pod yet is no lasting one") {
+    fixture f(token_source::automatic);
+    const auto works = f.on_token;
+    f.on_token = [&](const test::seen_request& r) {
+        return as_node(r) ? refused(unrelated) : refused("cannot create serviceaccounts/token");
+    };
+    const auto got = f.obtain();
+    REQUIRE(got.has_error());
+    CHECK_FALSE(got.error().definitive);
+    CHECK(f.token_requests() == 2); // the next source was tried all the same
+    f.on_token = works;
+    CHECK(f.jwt() == "requested-1");
+    CHECK(as_node(f.http->exchanges.back())); // and impersonation stays what is tried first
+}
+
+TEST_CASE(
+    "F31: where Kubernetes refuses because of the pod, up to three pods of the service account are tried") {
+    for (const auto& refusal :
+         {std::pair(403, std::string("audience x not found in pod spec volume")),
+          std::pair(404, std::string("pods not found")),
+          std::pair(409, std::string("the UID does not match")), std::pair(403, unrelated)}) {
+        const auto status = static_cast<unsigned>(refusal.first);
+        const auto& message = refusal.second;
+        CAPTURE(message);
+        fixture f(token_source::impersonate);
+        std::string served;
+        f.on_token = [&](const test::seen_request& r) {
+            if (!served.empty() && r.body.find("\"uid\":\"" + served + "\"") != std::string::npos)
+                return test::answer_with(201, token_answer("of-" + served), {{"Date", date}});
+            return test::answer_with(status, test::status_json(refusal.first, "R", message));
+        };
+        for (const auto* uid : {"p2", "p3", "p4"})
+            f.add_pod(uid);
+        CHECK(f.jwt().find(message) != std::string::npos);
+        CHECK(f.token_requests() == 3);
+        CHECK(f.jwt(false, "p2").find(message) != std::string::npos);
+        CHECK(f.token_requests() == 4); // no other pod will do
+        served = "p3";
+        CHECK(f.jwt() == "of-p3");
+    }
+    fixture f(token_source::request);
+    f.add_pod("p2");
+    f.on_token = [](const auto&) { return refused("cannot create serviceaccounts/token"); };
+    CHECK(f.jwt().starts_with("failed"));
+    CHECK(f.token_requests() == 1); // it is not about the pod
+}
+
+TEST_CASE("T23: a node asking for a pod that is gone is told that they are unrelated: no such pod") {
+    for (const auto source : {token_source::impersonate, token_source::request}) {
+        fixture f(source);
+        f.http->on_exchange = [](const auto&) { return refused("pods app-p1 is forbidden: " + unrelated); };
+        const auto found = f.await(f.subject->pod_by_name("prod", "app-p1"));
+        CHECK(found.has_value() == (source == token_source::impersonate));
+        if (found.has_value())
+            CHECK_FALSE(found->has_value());
+        f.http->on_exchange = [](const auto&) { return refused("pods app-p1 is forbidden"); };
+        CHECK(f.await(f.subject->pod_by_name("prod", "app-p1")).has_error());
+    }
+}
+
+TEST_CASE("a kept token is not pushed out by being asked for") {
+    fixture f(token_source::request);
+    for (int i = 0; i < 4096; ++i)
+        REQUIRE(f.obtain(false, "", "audience-" + std::to_string(i)).has_value());
+    const auto before = f.token_requests();
+    CHECK(f.obtain(false, "", "audience-0").has_value());
+    CHECK(f.obtain(false, "", "audience-0").has_value());
+    CHECK(f.token_requests() == before);
+    CHECK(f.obtain(false, "", "one more").has_value());
 }
 
 TEST_CASE("an outage is not answered by trying every source at once") {
@@ -367,16 +434,27 @@ TEST_CASE("source projected reads the token from the kubelet's directory") {
             R"("kubernetes.io":{"namespace":"prod","serviceaccount":{"name":"app","uid":"sa-1"},)"
             R"("pod":{"name":"app-p1","uid":"p1"}}})") +
         ".c2ln";
+    f.chooser.pods.insert(f.chooser.pods.begin(), {"sa-1", f.chooser.pods.front().second});
+    f.chooser.pods.front().second.uid = "p0"; // which has no such volume
     f.dir.write("pods/p1/volumes/kubernetes.io~projected/aws/token", token);
     CHECK(f.jwt() == token);
     CHECK(f.jwt() == token);
     CHECK(f.jwt(true).starts_with("failed")); // the very same again
+    auto forged = token;
+    forged.replace(forged.size() - 4, 4, "eHh4");
+    f.dir.write("pods/p0/volumes/kubernetes.io~projected/config/token", "no token");
+    f.dir.write("pods/p1/volumes/kubernetes.io~projected/config/token", forged);
+    const auto first = f.jwt();
+    const auto second = f.jwt(true); // STS has rejected the first one
+    CHECK(first != second);
+    CHECK((first == token || second == token));
     CHECK(f.token_requests() == 0);
 }
 
 TEST_CASE("T36: no token appears in a log line or an error message") {
     fixture f(token_source::automatic);
     f.start();
+    CHECK(f.jwt() == "requested-1");
     f.present("p1", "presented-secret");
     CHECK(f.jwt() == "presented-secret");
     f.subject->forget_pod("p1");

@@ -100,6 +100,42 @@ TEST_CASE("F31: what Kubernetes refuses is definitive and says what to do; every
         sts::failure_kind::cancelled);
 }
 
+TEST_CASE("F31: a refusal that only means that the API server has not seen the pod yet passes by itself") {
+    const std::string unrelated = "User system:node:n1 cannot create resource serviceaccounts/token: no "
+                                  "relationship found between node 'n1' and this object";
+    const std::string elsewhere = "node requested token bound to a pod scheduled on a different node";
+    const std::string policy = "ValidatingAdmissionPolicy 'credlet' denied request: bound pod is not on the "
+                               "caller's node";
+    for (const auto& [status, message] : {std::pair(403U, unrelated), std::pair(403U, elsewhere),
+                                          std::pair(403U, policy), std::pair(422U, policy)}) {
+        CAPTURE(message);
+        const auto f = failure_for(status, message, "impersonate");
+        CHECK(f.kind == sts::failure_kind::no_token);
+        CHECK_FALSE(f.definitive);
+        CHECK(f.message.find("has yet to see") != std::string::npos);
+        CHECK(f.message.find("grant") == std::string::npos);
+    }
+    CHECK(failure_for(404, unrelated).definitive);
+    CHECK(failure_for(422, elsewhere).definitive);
+}
+
+TEST_CASE("F31: another pod is worth a try where the refusal is about the pod") {
+    const auto concerns = [](unsigned status, const std::string& message) {
+        return concerns_pod(
+            error_of_status(status, test::status_json(static_cast<int>(status), "R", message), {}));
+    };
+    CHECK(concerns(404, "pods not found"));
+    CHECK(concerns(409, "the UID does not match"));
+    CHECK(concerns(403, "audience sts.amazonaws.com not found in pod spec volume"));
+    CHECK(concerns(403, "node requested token bound to a pod scheduled on a different node"));
+    CHECK(concerns(422, "bound pod is not on the caller's node"));
+    CHECK_FALSE(concerns(403, "User x cannot create resource serviceaccounts/token"));
+    CHECK_FALSE(concerns(403, "User x cannot impersonate resource users"));
+    CHECK_FALSE(concerns(422, "audience must be exactly sts.amazonaws.com"));
+    CHECK_FALSE(concerns(503, "later"));
+    CHECK_FALSE(concerns_pod(error_of_transport(fail(errc::timed_out, ""))));
+}
+
 TEST_CASE("F31: a 403 names the permission that is lacking") {
     CHECK(failure_for(403, "cannot create resource serviceaccounts/token")
               .message.find("grant create on serviceaccounts/token") != std::string::npos);
