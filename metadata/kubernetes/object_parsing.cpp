@@ -141,8 +141,9 @@ result<service_account> parse_service_account(dom::element object, const std::ve
     account.namespace_name = std::move(id->namespace_name);
     account.name = std::move(id->name);
     each_annotation(object, [&](std::string_view key, std::string_view value) {
-        if (std::any_of(prefixes.begin(), prefixes.end(), [&](const auto& p) { return key.starts_with(p); }))
-            account.annotations.emplace_back(key, value);
+        if (const auto* const known = find_annotation(key, prefixes))
+            account.annotations.emplace_back(key,
+                                             value.size() <= known->longest ? value : in_place_of_too_long);
     });
     std::sort(account.annotations.begin(), account.annotations.end());
     return account;
