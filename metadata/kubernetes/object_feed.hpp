@@ -24,8 +24,9 @@ public:
     // One event. errc::malformed: the object cannot be parsed; list anew.
     virtual result<void> changed(simdjson::dom::element object) = 0;
     virtual result<void> removed(simdjson::dom::element object) = 0;
-    // Whether these versions (uid and resourceVersion of every object there is) are what was last seen.
-    [[nodiscard]] virtual bool up_to_date(const std::vector<object_version>& all) const = 0;
+    // Whether this version of the object is what was last seen of it, and how many objects there are.
+    [[nodiscard]] virtual bool knows(const object_version& version) const = 0;
+    [[nodiscard]] virtual std::size_t known() const = 0;
 };
 
 template <class Object>
@@ -87,16 +88,11 @@ public:
         return {};
     }
 
-    [[nodiscard]] bool up_to_date(const std::vector<object_version>& all) const override {
-        if (all.size() != versions_.size())
-            return false;
-        for (const auto& v : all) {
-            const auto known = versions_.find(v.uid);
-            if (known == versions_.end() || known->second != v.resource_version)
-                return false;
-        }
-        return true;
+    [[nodiscard]] bool knows(const object_version& version) const override {
+        const auto found = versions_.find(version.uid);
+        return found != versions_.end() && found->second == version.resource_version;
     }
+    [[nodiscard]] std::size_t known() const override { return versions_.size(); }
 
 private:
     object_sink<Object>& sink_;

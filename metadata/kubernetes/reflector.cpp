@@ -27,18 +27,12 @@ reflector::reflector(reflector_settings settings, api_client& api, object_feed& 
       log_(log),
       sampler_(log_interval),
       policy_(random),
+      probes_(settings_.silence, settings_.grace, random),
       page_(std::max<std::size_t>(settings_.page, 1)),
       last_alive_(time.now()) {}
 
-std::optional<boot_time> reflector::behind_since() const {
-    if (open_ && !doubted_)
-        return std::nullopt;
-    return last_alive_;
-}
-
 void reflector::alive() {
     last_alive_ = time_.now();
-    doubted_ = false;
     metrics_.watch_alive(settings_.metric, last_alive_);
 }
 
@@ -70,11 +64,10 @@ awaitable<void> reflector::run() {
         if (!e) {
             relist = false;
             e = co_await watch();
-            open_ = false;
             if (co_await cancelled())
                 co_return;
         }
-        const auto next = policy_.after(e->end, synced(), e->lasted, e->retry_after);
+        const auto next = policy_.after(e->end, !version_.empty(), e->lasted, e->retry_after);
         relist = relist || next.relist;
         metrics_.watch_restarted(settings_.metric, reason_of(e->end));
         report(*e, next);
@@ -90,13 +83,15 @@ awaitable<std::optional<reflector::ending>> reflector::list() {
     std::string continue_token;
     feed_.begin_list();
     for (;;) {
+        // A page of one object cannot be made smaller.
+        const auto most = page_ > 1 ? settings_.max_page_bytes : max_watch_frame;
         api_request request;
         request.target = target("limit=" + std::to_string(page_));
         if (!continue_token.empty())
             request.target += "&continue=" + query_escape(continue_token);
         request.accept = accept(settings_.metadata_only, true);
         request.as_own_node = settings_.as_own_node;
-        request.max_response_body = settings_.max_page_bytes;
+        request.max_response_body = most;
         const auto answer = co_await api_.exchange(std::move(request), settings_.list_timeout);
         if (answer.has_error()) {
             const auto& problem = answer.error();
@@ -113,7 +108,7 @@ awaitable<std::optional<reflector::ending>> reflector::list() {
             }
             co_return ending{end, problem.retry_after, problem.message};
         }
-        const auto document = json_document::parse(answer->body.reveal(), settings_.max_page_bytes);
+        const auto document = json_document::parse(answer->body.reveal(), most);
         if (document.has_error())
             co_return ending{
                 watch_end::undecodable, {}, "a list of " + settings_.what + ": " + document.error().message};
@@ -129,8 +124,6 @@ awaitable<std::optional<reflector::ending>> reflector::list() {
             version_ = metadata->resource_version;
             alive();
             feed_.end_list();
-            if (on_listed)
-                on_listed();
             co_return std::nullopt;
         }
     }
@@ -151,7 +144,6 @@ awaitable<reflector::ending> reflector::watch() {
         co_return ending{end_of(stream.error()), stream.error().retry_after, stream.error().message};
 
     const auto opened = time_.now();
-    open_ = true;
     alive();
     if (std::exchange(troubled_, false))
         log_.info("following " + settings_.what + " again");
@@ -225,62 +217,79 @@ std::optional<reflector::ending> reflector::take(std::string_view frame) {
 awaitable<reflector::ending> reflector::doubt_silence() {
     co_await asio::this_coro::throw_if_cancelled(false);
     const ending stopped{watch_end::closed, {}, {}};
-    auto wait = settings_.silence;
+    auto silence = probes_.silence();
+    auto wait = silence;
     for (;;) {
         if ((co_await sleep_for(wait)).has_error())
             co_return stopped;
         const auto heard = last_alive_;
         const auto quiet = std::chrono::ceil<std::chrono::milliseconds>(time_.now() - heard);
-        if (quiet < settings_.silence) {
-            wait = settings_.silence - quiet;
+        if (quiet < silence) {
+            wait = silence - quiet;
             continue;
         }
         const auto same = co_await matches_server();
         if (co_await cancelled())
             co_return stopped;
-        if (last_alive_ != heard) {
-            wait = settings_.silence;
-        } else if (same.has_error()) {
-            doubted_ = true;
-            wait = settings_.grace;
-        } else if (*same) {
-            doubted_ = false;
-            wait = settings_.silence;
-        } else {
+        if (same.has_error() && same.error().kind == errc::too_large)
+            co_return ending{watch_end::silent, {}, "too many objects to tell whether the watch is dead"};
+        if (same.has_error()) {
+            wait = probes_.after_failure(same.error().retry_after);
+            continue;
+        }
+        probes_.answered();
+        if (!*same && last_alive_ == heard) {
             if ((co_await sleep_for(settings_.grace)).has_error())
                 co_return stopped;
             if (last_alive_ == heard) {
-                doubted_ = true;
-                co_return ending{watch_end::silent, {}, "the watch is silent although something has changed"};
+                ending dead{watch_end::silent, {}, "the watch is silent although something has changed"};
+                dead.contradicted = true;
+                co_return dead;
             }
-            wait = settings_.silence;
         }
+        wait = silence = probes_.silence();
     }
 }
 
 awaitable<api_result<bool>> reflector::matches_server() {
-    api_request request;
-    // resourceVersion=0: from the server's memory, without a read of etcd. limit has no effect on it.
-    request.target = target("resourceVersion=0");
-    request.accept = accept(true, true);
-    request.as_own_node = settings_.as_own_node;
-    request.max_response_body = settings_.max_page_bytes;
-    const auto answer = co_await api_.exchange(std::move(request), settings_.request_timeout);
-    if (answer.has_error())
-        co_return answer.error();
-    const auto document = json_document::parse(answer->body.reveal(), settings_.max_page_bytes);
-    if (document.has_error())
-        co_return error_of_transport(document.error());
-    std::vector<object_version> all;
-    if (const auto items = list_items(document->root())) {
-        for (const auto item : *items)
-            all.push_back(version_of(item));
-    }
-    co_return feed_.up_to_date(all);
+    std::size_t seen = 0;
+    std::string continue_token;
+    do {
+        api_request request;
+        // resourceVersion=0: from the server's memory, without a read of etcd. Few servers divide such an
+        // answer into pages, but none is asked for more at once than a page of a list.
+        request.target =
+            target((continue_token.empty() ? "resourceVersion=0&limit=" : "limit=") + std::to_string(page_));
+        if (!continue_token.empty())
+            request.target += "&continue=" + query_escape(continue_token);
+        request.accept = accept(true, true);
+        request.as_own_node = settings_.as_own_node;
+        request.max_response_body = settings_.max_page_bytes;
+        const auto answer = co_await api_.exchange(std::move(request), settings_.request_timeout);
+        if (answer.has_error())
+            co_return answer.error();
+        const auto document = json_document::parse(answer->body.reveal(), settings_.max_page_bytes);
+        if (document.has_error())
+            co_return error_of_transport(document.error());
+        const auto metadata = parse_list_metadata(document->root());
+        if (metadata.has_error())
+            co_return error_of_transport(metadata.error());
+        if (const auto items = list_items(document->root())) {
+            for (const auto item : *items) {
+                if (!feed_.knows(version_of(item)))
+                    co_return false;
+                ++seen;
+            }
+        }
+        continue_token = metadata->continue_token;
+    } while (!continue_token.empty());
+    co_return seen == feed_.known();
 }
 
 void reflector::report(const ending& e, watch_step next) {
-    if (e.end == watch_end::closed || e.end == watch_end::expired) {
+    // A watch without bookmarks may be silent and well.
+    const bool merely_silent = e.end == watch_end::silent && !e.contradicted;
+    if (e.end == watch_end::closed || e.end == watch_end::expired || merely_silent) {
         log_.debug("watch ended",
                    {{"what", settings_.what}, {"reason", reason_of(e.end)}, {"relist", next.relist}});
         return;

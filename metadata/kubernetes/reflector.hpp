@@ -8,21 +8,21 @@
 // - the kernel, where the network is gone (TCP_USER_TIMEOUT and keep-alive of the client's sockets);
 // - bookmarks, which a server sends about once a minute: `longest_silence` without a byte ends the watch;
 // - with `probe` (pods): when not a byte came for `silence`, the objects' metadata are listed from the
-// server's cache
-//   over another connection. Are they what we have seen, there is nothing that the watch could have told us.
-//   Do they differ, and `grace` later still nothing came, the watch is dead and is resumed from the last
-//   version. In an idle cluster no watch is ever restarted for being idle, in a busy one neither: other
+// server's
+//   cache over another connection. Are they what we have seen, there is nothing that the watch could have
+//   told us. Do they differ, and `grace` later still nothing came, the watch is dead and is resumed from the
+//   last version. In an idle cluster no watch is ever restarted for being idle, in a busy one neither: other
 //   nodes' pods are not compared. If the probe asks a server that lags behind, the price is a cheap
-//   resumption, at most one in `silence`. A probe that fails says nothing about the watch; it is repeated,
-//   and meanwhile we are `behind`.
+//   resumption, at most one in `silence`, and the same where the answer is larger than a page may be. A probe
+//   that fails says nothing about the watch; it is repeated (probe_policy says when).
 
 #include "metadata/kubernetes/api_client.hpp"
 #include "metadata/kubernetes/object_feed.hpp"
+#include "metadata/kubernetes/probe_policy.hpp"
 #include "metadata/kubernetes/watch_frames.hpp"
 #include "metadata/kubernetes/watch_policy.hpp"
 #include "metrics/metrics.hpp"
 
-#include <functional>
 #include <optional>
 #include <string>
 
@@ -36,7 +36,8 @@ struct reflector_settings {
     bool metadata_only = false; // PartialObjectMetadata
     bool as_own_node = false;
     std::size_t page = 50; // objects per page; halved while a page is larger than max_page_bytes
-    std::size_t max_page_bytes = std::size_t{8} * 1024 * 1024;
+    // While it is parsed, a page takes about five times its size.
+    std::size_t max_page_bytes = std::size_t{3} * 512 * 1024;
     std::chrono::milliseconds request_timeout{5000}; // of a watch's head, and of a probe
     // Of a page: to list one node's pods, servers before 1.31 read all pods of the cluster from etcd.
     std::chrono::milliseconds list_timeout{30000};
@@ -56,19 +57,13 @@ public:
     // Until cancelled.
     awaitable<void> run();
 
-    // There was a complete list.
-    [[nodiscard]] bool synced() const { return !version_.empty(); }
-    // Since when nothing is known for sure; none: a watch stands open and is not doubted.
-    [[nodiscard]] std::optional<boot_time> behind_since() const;
-    // After each list, before the watch is opened.
-    std::function<void()> on_listed;
-
 private:
     struct ending {
         watch_end end;
         std::optional<std::chrono::milliseconds> retry_after;
         std::string message;
         std::chrono::nanoseconds lasted{0};
+        bool contradicted = false; // silent, although the server has told of something else by other means
     };
 
     awaitable<std::optional<ending>> list();
@@ -91,11 +86,10 @@ private:
     logger& log_;
     log_sampler sampler_;
     watch_policy policy_;
+    probe_policy probes_;
     std::size_t page_;
     std::string version_; // of the list or the last event; kept while resuming
     boot_time last_alive_;
-    bool open_ = false;     // a watch stands
-    bool doubted_ = false;  // and may be dead
     bool troubled_ = false; // said so in the log
 };
 
