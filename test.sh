@@ -11,7 +11,11 @@ jobs=${CREDLET_JOBS:-$(nproc)}
 build() { cmake --preset release >/dev/null && cmake --build --preset release -j "$jobs" -- --quiet; }
 step build build || { close; exit 1; }
 step unit ctest --test-dir build/release --output-on-failure -V -j "$jobs"
-step simulators /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/sim
+# tests/matrix.py reads what ran and passed.
+pytests() { # NAME: the tests of tests/NAME
+    /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$logs/$1.xml" "tests/$1"
+}
+step simulators pytests sim
 step sdks tests/integration/setup_sdks.sh
-step integration /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration
+step integration pytests integration
 close
