@@ -488,6 +488,23 @@ def test_T31_no_annotation_says_where_sts_is(world, credlet, new_pod):
             trap.accept()
 
 
+# The API server
+
+@pytest.mark.parametrize("certificate", ["expired", "not_yet_valid", "wrong_name", "cn_only", "unknown_ca", "self_signed",
+                                         "client_only", "tls11", "plaintext", "garbage"])
+def test_T34_who_poses_as_the_api_server_gets_no_byte_of_a_token(world, start_credlet, certificate):
+    world.post("/tls", target="kube", certificate=certificate)
+    began, before = time.time(), world.stats()["kube"]["accepted"]
+    daemon = start_credlet(world, ready=False)
+    wait_until(lambda: daemon.metric("watch_restarts_total", resource="pods") >= 1, 5, "a first attempt's failure")
+    kube = world.stats()["kube"]
+    assert kube["accepted"] > before and "Bearer" not in kube["heard"] and "eyJ" not in kube["heard"]
+    assert not [call for call in world.calls("kube") if call["started"] > began]  # watches of before end now and then
+    assert daemon.admin("/readyz").status == 503
+    world.post("/tls", target="kube", certificate="good")
+    wait_until(lambda: daemon.admin("/readyz").status == 200, 10, "readiness")
+
+
 # What comes back from STS
 
 CREDENTIALS = ("<Credentials><AccessKeyId>ASIAFORGEDFORGED0000</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>"
