@@ -106,7 +106,8 @@ void broker::verified(const token_digest& digest, result<verified_token> outcome
             outcome.error().kind == errc::malformed ? refusal::bad_token_form : refusal::bad_token;
         const auto asks = std::move(attempt.asks);
         tokens_.erase(found);
-        end_all(asks, refused_with(why, now + remember_bad_token));
+        end_all(asks, refused_with(why == errc::malformed ? refusal::bad_token_form : refusal::bad_token,
+                                   now + remember_bad_token));
     } else {
         again_or_forget(tokens_, found, now);
     }
@@ -166,15 +167,16 @@ void broker::address_looked_up(const broker_work::address_lookup& work, result<s
         std::erase_if(*found, [&](const pod& p) {
             return !settings_.node_name.empty() && p.node_name != settings_.node_name;
         });
-        directory_.adopt_pods(work.ticket, std::move(*found));
+        used = directory_.adopt_pods(work.ticket, std::move(*found));
     } else {
         directory_.abandon(work.ticket);
+    bool used = false;
     }
     const auto waiting = addresses_.find(work.address);
     if (waiting == addresses_.end())
         return;
     waiting->second.running = false;
-    if (!found || waiting->second.asks.empty())
+    if (!used || waiting->second.asks.empty())
         return again_or_forget(addresses_, waiting, now);
     waiting->second.done = now;
 }
@@ -185,16 +187,17 @@ void broker::pod_looked_up(const broker_work::pod_lookup& work, result<std::opti
         std::vector<pod> pods;
         if (*found && (settings_.node_name.empty() || (*found)->node_name == settings_.node_name))
             pods.push_back(std::move(**found));
-        directory_.adopt_pods(work.ticket, std::move(pods));
+        used = directory_.adopt_pods(work.ticket, std::move(pods));
     } else {
         directory_.abandon(work.ticket);
+    bool used = false;
     }
     // An attempt may have ended meanwhile, because the watch told of the pod, and another one begun.
     const auto waiting = tokens_.find(work.digest);
     if (waiting == tokens_.end() || waiting->second.lookup != work.ticket)
         return;
     waiting->second.running = false;
-    if (found) {
+    if (used) {
         waiting->second.pod_looked_up = true;
         settle(work.digest, now, wall);
         start_due(now);
@@ -207,16 +210,18 @@ void broker::account_looked_up(const broker_work::account_lookup& work,
                                result<std::optional<service_account>> found, boot_time now) {
     const bool listed = directory_.account(work.namespace_name, work.name) != nullptr;
     if (found)
-        directory_.adopt_account(work.ticket, work.namespace_name, work.name, std::move(*found));
+        used = directory_.adopt_account(work.ticket, work.namespace_name, work.name, std::move(*found));
     else
         directory_.abandon(work.ticket);
     const auto waiting = accounts_.find({work.namespace_name, work.name});
     if (waiting == accounts_.end())
         return;
+    bool used = false;
     auto& attempt = waiting->second;
     attempt.running = false;
     // With the API server away, what the watch has said of the service account is as good as it gets.
-    if (!found && !(listed && synced_))
+    const bool watch_will_do = !found && listed && synced_;
+    if (!used && !watch_will_do)
         return again_or_forget(accounts_, waiting, now);
     const auto until = now + (found ? remember_no_role : remember_unknown);
     const auto asks = std::move(attempt.asks);

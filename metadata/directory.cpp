@@ -14,6 +14,13 @@ std::string account_id(const std::string& namespace_name, const std::string& nam
     return namespace_name + "/" + name;
 }
 
+// Whether nothing but the version is another: then nothing that is made of the object changes.
+template <class Object>
+bool same_facts(const Object& before, Object now) {
+    now.version = before.version;
+    return before == now;
+}
+
 std::string last_part(const std::string& arn) { return arn.substr(arn.rfind('/') + 1); }
 
 std::vector<std::shared_ptr<const sts::credential_spec>> specs_of(const known_pod& p) {
@@ -35,15 +42,16 @@ directory::directory(const service_settings& settings, random_source& random)
 
 void directory::pods_replaced(std::vector<pod> all) {
     for (auto& [t, l] : lookups_)
-        l.relisted = true;
+        l.pods_relisted = true;
+    pods_ahead_.listed();
     std::set<std::string, std::less<>> gone;
     for (const auto& p : pods_.all())
         gone.insert(p->uid);
     // The new ones first: credentials that a successor needs are not dropped and fetched again.
     for (auto& p : all) {
         gone.erase(p.uid);
-        const bool first_list = !pods_listed_;
-        put_pod(std::move(p), first_list);
+        if (!pods_ahead_.outdated(p.uid, p.version))
+            put_pod(std::move(p), !pods_listed_);
     }
     for (const auto& uid : gone)
         drop_pod(uid);
@@ -51,24 +59,30 @@ void directory::pods_replaced(std::vector<pod> all) {
 }
 
 void directory::pod_changed(pod p) {
+    if (pods_ahead_.outdated(p.uid, p.version))
+        return;
     touch(p.uid);
     put_pod(std::move(p), false);
 }
 
 void directory::pod_removed(const std::string& uid) {
     touch(uid);
+    pods_ahead_.forget(uid); // a uid does not come back
     drop_pod(uid);
 }
 
 void directory::accounts_replaced(std::vector<service_account> all) {
     for (auto& [t, l] : lookups_)
-        l.relisted = true;
+        l.accounts_relisted = true;
+    accounts_ahead_.listed();
     std::set<account_name> gone;
     for (const auto& [name, entry] : accounts_)
         gone.insert(name);
     for (auto& account : all) {
-        gone.erase({account.namespace_name, account.name});
-        put_account(std::move(account), !accounts_listed_);
+        const account_name name{account.namespace_name, account.name};
+        gone.erase(name);
+        if (!accounts_ahead_.outdated(name, account.version))
+            put_account(std::move(account), !accounts_listed_);
     }
     for (const auto& name : gone)
         drop_account(name);
@@ -76,13 +90,20 @@ void directory::accounts_replaced(std::vector<service_account> all) {
 }
 
 void directory::account_changed(service_account account) {
+    const account_name name{account.namespace_name, account.name};
+    if (accounts_ahead_.outdated(name, account.version))
+        return;
     touch(account_id(account.namespace_name, account.name));
     put_account(std::move(account), false);
 }
 
-void directory::account_removed(const std::string& namespace_name, const std::string& name) {
-    touch(account_id(namespace_name, name));
-    drop_account({namespace_name, name});
+void directory::account_removed(const service_account& last_state) {
+    const account_name name{last_state.namespace_name, last_state.name};
+    // It may be of a namesake that was there before, or of a time before the annotations.
+    if (accounts_ahead_.outdated(name, last_state.version))
+        return;
+    touch(account_id(last_state.namespace_name, last_state.name));
+    drop_account(name);
 }
 
 directory::ticket directory::begin_lookup() {
@@ -92,25 +113,37 @@ directory::ticket directory::begin_lookup() {
 
 void directory::abandon(ticket t) { lookups_.erase(t); }
 
-void directory::adopt_pods(ticket t, std::vector<pod> found) {
-    const auto node = lookups_.extract(t);
-    if (node.empty() || node.mapped().relisted)
-        return;
-    for (auto& p : found)
-        if (!node.mapped().touched.contains(p.uid))
-            pod_changed(std::move(p)); // an event for the other questions under way
+bool directory::adopt_pods(ticket t, std::vector<pod> found) {
+    const auto asked = lookups_.extract(t);
+    if (asked.empty() || asked.mapped().pods_relisted)
+        return false;
+    bool all = true;
+    for (auto& p : found) {
+        if (asked.mapped().touched.contains(p.uid)) {
+            all = false;
+            continue;
+        }
+        pods_ahead_.brought(p.uid, p.version);
+        touch(p.uid); // an event for the other questions under way
+        put_pod(std::move(p), false);
+    }
+    return all;
 }
 
-void directory::adopt_account(ticket t, const std::string& namespace_name, const std::string& name,
+bool directory::adopt_account(ticket t, const std::string& namespace_name, const std::string& name,
                               std::optional<service_account> found) {
-    const auto node = lookups_.extract(t);
-    if (node.empty() || node.mapped().relisted ||
-        node.mapped().touched.contains(account_id(namespace_name, name)))
-        return;
-    if (found)
-        account_changed(std::move(*found));
-    else
-        account_removed(namespace_name, name);
+    const auto asked = lookups_.extract(t);
+    if (asked.empty() || asked.mapped().accounts_relisted ||
+        asked.mapped().touched.contains(account_id(namespace_name, name)))
+        return false;
+    touch(account_id(namespace_name, name));
+    if (found) {
+        accounts_ahead_.brought({namespace_name, name}, found->version);
+        put_account(std::move(*found), false);
+    } else {
+        drop_account({namespace_name, name});
+    }
+    return true;
 }
 
 void directory::touch(const std::string& what) {
@@ -118,16 +151,11 @@ void directory::touch(const std::string& what) {
         l.touched.insert(what);
 }
 
-void directory::mark_changed() {
-    identities_changed_ = true;
-    audiences_.reset();
-}
-
 // ---- pods and what they are entitled to
 
 void directory::put_pod(pod p, bool first_list) {
     const auto before = pods_.by_uid(p.uid);
-    if (before && *before == p)
+    if (before && same_facts(*before, p))
         return;
     const std::string uid = p.uid;
     const account_name account{p.namespace_name, p.service_account};
@@ -142,7 +170,7 @@ void directory::put_pod(pod p, bool first_list) {
     if (terminal && (!before || !before->terminal))
         departed_.push_back(uid);
     refresh(uid);
-    mark_changed();
+    identities_changed_ = true;
 }
 
 void directory::drop_pod(const std::string& uid) {
@@ -155,28 +183,43 @@ void directory::drop_pod(const std::string& uid) {
     entries_.erase(entry);
     const auto of = pods_of_.find({p->namespace_name, p->service_account});
     of->second.erase(uid);
-    if (of->second.empty())
+    if (of->second.empty()) {
+        forget_unannotated(of->first);
         pods_of_.erase(of);
+    }
     if (!p->terminal)
         departed_.push_back(uid);
-    mark_changed();
+    identities_changed_ = true;
 }
 
 void directory::put_account(service_account account, bool first_list) {
     const account_name name{account.namespace_name, account.name};
     auto& entry = accounts_[name];
-    if (entry.account == account)
+    if (same_facts(entry.account, account))
         return;
     entry.account = std::move(account);
     entry.first_list = first_list;
-    entry.grants =
-        settings_.scope == session_scope::service_account ? entitle(entry.account, nullptr) : nullptr;
+    auto grants = entitle(entry.account, nullptr);
+    entry.audience = grants->audience;
+    entry.grants = settings_.scope == session_scope::service_account ? std::move(grants) : nullptr;
+    audiences_.reset();
     refresh_pods_of(name);
 }
 
 void directory::drop_account(const account_name& name) {
-    if (accounts_.erase(name) != 0)
-        refresh_pods_of(name);
+    if (accounts_.erase(name) == 0)
+        return;
+    audiences_.reset();
+    refresh_pods_of(name);
+}
+
+// One without annotations is known by a direct answer alone: the watch would never tell that it is gone.
+void directory::forget_unannotated(const account_name& name) {
+    const auto found = accounts_.find(name);
+    if (found == accounts_.end() || !found->second.account.annotations.empty())
+        return;
+    accounts_.erase(found);
+    accounts_ahead_.forget(name);
 }
 
 void directory::refresh_pods_of(const account_name& name) {
@@ -185,7 +228,7 @@ void directory::refresh_pods_of(const account_name& name) {
         return;
     for (const auto& uid : of->second)
         refresh(uid);
-    mark_changed();
+    identities_changed_ = true;
 }
 
 // Brings a pod's entry up to date with the pod and its service account.
@@ -309,9 +352,8 @@ const std::vector<std::string>& directory::accepted_audiences() {
     if (!audiences_) {
         std::set<std::string> audiences(settings_.caller_audiences.begin(), settings_.caller_audiences.end());
         audiences.insert(settings_.audience);
-        for (const auto& [uid, entry] : entries_)
-            if (entry.known && entry.known->grants)
-                audiences.insert(entry.known->grants->audience);
+        for (const auto& [name, entry] : accounts_)
+            audiences.insert(entry.audience);
         audiences_.emplace(audiences.begin(), audiences.end());
     }
     return *audiences_;

@@ -5,10 +5,12 @@
 // Two sources feed it: the watches, and direct questions asked where a watch may be behind. An answer to a
 // direct question is used for an object only if no event for that object (and no relist) came while the
 // question was under way: then it is at least as new as what the watch has said. Otherwise it might bring
-// back what is gone.
+// back what is gone. And what a late watch tells of an object is used only if it is not older than what a
+// direct answer brought.
 
 #include "metadata/pod_index.hpp"
 #include "metadata/service.hpp"
+#include "metadata/versions_ahead.hpp"
 #include "metadata/view.hpp"
 #include "runtime/random.hpp"
 
@@ -31,21 +33,24 @@ class directory final : public pod_chooser {
 public:
     directory(const service_settings& settings, random_source& random);
 
+    // What the watches say.
     void pods_replaced(std::vector<pod> all);
     void pod_changed(pod p);
     void pod_removed(const std::string& uid);
     void accounts_replaced(std::vector<service_account> all);
     void account_changed(service_account account);
-    void account_removed(const std::string& namespace_name, const std::string& name);
+    // Deleted, or without annotations now.
+    void account_removed(const service_account& last_state);
 
     // Brackets a direct question; every begin has its end.
     using ticket = std::uint64_t;
     [[nodiscard]] ticket begin_lookup();
     void abandon(ticket t);
-    void adopt_pods(ticket t, std::vector<pod> found);
+    // Whether the answer was used, all of it; if not, ask anew.
+    [[nodiscard]] bool adopt_pods(ticket t, std::vector<pod> found);
     // none: there is no such service account.
-    void adopt_account(ticket t, const std::string& namespace_name, const std::string& name,
-                       std::optional<service_account> found);
+    [[nodiscard]] bool adopt_account(ticket t, const std::string& namespace_name, const std::string& name,
+                                     std::optional<service_account> found);
 
     [[nodiscard]] const pod_index& pods() const { return pods_; }
     [[nodiscard]] const service_account* account(std::string_view namespace_name,
@@ -54,7 +59,7 @@ public:
     [[nodiscard]] known_pod_ptr known(std::string_view pod_uid) const;
     // Whether a token for these audiences may identify a pod of that service account.
     [[nodiscard]] bool accepts_audience(const known_pod& p, const std::vector<std::string>& audiences) const;
-    // Every audience that some pod here may present.
+    // Every audience that some pod here may present, or may come to.
     [[nodiscard]] const std::vector<std::string>& accepted_audiences();
 
     [[nodiscard]] std::vector<pod> live_pods(const std::string& service_account_uid,
@@ -79,6 +84,7 @@ private:
     using account_name = std::pair<std::string, std::string>; // namespace, name
     struct account_entry {
         service_account account;
+        std::string audience;    // that its pods' tokens may have
         bool first_list = false; // as the first list brought it
         entitlement_ptr grants;  // where sessions are per service account
     };
@@ -89,19 +95,19 @@ private:
     };
     struct lookup {
         std::set<std::string, std::less<>> touched; // uids of pods, "namespace/name" of accounts
-        bool relisted = false;
+        bool pods_relisted = false, accounts_relisted = false;
     };
 
     void put_pod(pod p, bool first_list);
     void drop_pod(const std::string& uid);
     void put_account(service_account account, bool first_list);
     void drop_account(const account_name& name);
+    void forget_unannotated(const account_name& name);
     void refresh_pods_of(const account_name& name);
     void refresh(const std::string& uid);
     void keep(pod_entry& entry, std::vector<std::shared_ptr<const sts::credential_spec>> wanted, bool spread);
     entitlement_ptr entitle(const service_account& account, const pod* only) const;
     void touch(const std::string& what);
-    void mark_changed();
 
     const service_settings& settings_;
     random_source& random_;
@@ -110,6 +116,8 @@ private:
     std::map<account_name, account_entry, std::less<>> accounts_;
     std::map<account_name, std::set<std::string>> pods_of_; // uids of known pods
     std::map<sts::credential_key, std::size_t> retained_;
+    versions_ahead<std::string> pods_ahead_; // by uid
+    versions_ahead<account_name> accounts_ahead_;
     std::map<ticket, lookup> lookups_;
     ticket next_ticket_ = 1;
     bool pods_listed_ = false, accounts_listed_ = false;

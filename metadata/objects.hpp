@@ -3,6 +3,7 @@
 
 #include <boost/asio/ip/address.hpp>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@ struct pod {
     bool terminating = false; // deletionTimestamp is set: still runs, still owns its address
     bool mirror = false;      // a static pod: it has no service-account token
     std::vector<boost::asio::ip::address> addresses; // status.podIPs; never IPv4-mapped IPv6
+    std::uint64_t version = 0;                       // metadata.resourceVersion; 0: not a number
 
     friend bool operator==(const pod&, const pod&) = default;
 };
@@ -30,6 +32,7 @@ struct service_account {
     std::string name;
     // Only those under a configured prefix, by their full keys, sorted.
     std::vector<std::pair<std::string, std::string>> annotations;
+    std::uint64_t version = 0; // metadata.resourceVersion; 0: not a number
 
     friend bool operator==(const service_account&, const service_account&) = default;
 };

@@ -234,9 +234,7 @@ public:
     explicit account_feed(upstream_half& to) : to_(to) {}
     void replaced(std::vector<service_account> all) override { to_.pods().accounts_replaced(std::move(all)); }
     void changed(service_account account) override { to_.pods().account_changed(std::move(account)); }
-    void removed(const service_account& account) override {
-        to_.pods().account_removed(account.namespace_name, account.name);
-    }
+    void removed(const service_account& account) override { to_.pods().account_removed(account); }
 
 private:
     upstream_half& to_;

@@ -49,7 +49,15 @@ const known_annotation* find_annotation(std::string_view name, const std::vector
 
 struct identity {
     std::string uid, namespace_name, name;
+    std::uint64_t version = 0;
 };
+
+// Opaque to clients once; 0 for what is not a number, and for what no object has.
+std::uint64_t version_number(std::string_view text) {
+    std::uint64_t version = 0;
+    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), version);
+    return problem == std::errc() && end == text.data() + text.size() ? version : 0;
+}
 
 result<identity> parse_identity(dom::element object, std::string_view kind) {
     const auto metadata = json_member(object, "metadata");
@@ -60,7 +68,9 @@ result<identity> parse_identity(dom::element object, std::string_view kind) {
     const auto name = json_string(*metadata, "name");
     if (!uid || uid->empty() || !namespace_name || namespace_name->empty() || !name || name->empty())
         return fail(errc::malformed, std::string(kind) + " without uid, namespace or name");
-    return identity{std::string(*uid), std::string(*namespace_name), std::string(*name)};
+    const auto version = json_string(*metadata, "resourceVersion").value_or("");
+    return identity{std::string(*uid), std::string(*namespace_name), std::string(*name),
+                    version_number(version)};
 }
 
 template <class Take>
@@ -107,6 +117,7 @@ result<pod> parse_pod(dom::element object) {
     p.uid = std::move(id->uid);
     p.namespace_name = std::move(id->namespace_name);
     p.name = std::move(id->name);
+    p.version = id->version;
     p.terminating = json_member(*json_member(object, "metadata"), "deletionTimestamp").has_value();
     each_annotation(object,
                     [&](std::string_view key, std::string_view) { p.mirror |= key == mirror_annotation; });
@@ -140,6 +151,7 @@ result<service_account> parse_service_account(dom::element object, const std::ve
     account.uid = std::move(id->uid);
     account.namespace_name = std::move(id->namespace_name);
     account.name = std::move(id->name);
+    account.version = id->version;
     each_annotation(object, [&](std::string_view key, std::string_view value) {
         if (const auto* const known = find_annotation(key, prefixes))
             account.annotations.emplace_back(key,

@@ -259,7 +259,7 @@ private:
         auto e = std::move(account_events.front());
         account_events.pop_front();
         if (e.second)
-            node.upstream.pods().account_removed(e.first.namespace_name, e.first.name);
+            node.upstream.pods().account_removed(e.first);
         else
             node.upstream.pods().account_changed(e.first);
     }
@@ -586,8 +586,8 @@ private:
             if (const auto& account = truth_accounts[p.service_account];
                 !p.terminal && !p.mirror && !account.annotations.empty())
                 wanted.insert(account.uid);
-        if (node.store.size() != wanted.size())
-            violation("the store keeps " + std::to_string(node.store.size()) + " sets of credentials where " +
+        if (node.kept() != wanted.size())
+            violation("the store keeps " + std::to_string(node.kept()) + " sets of credentials where " +
                       std::to_string(wanted.size()) + " are wanted");
     }
     void check_pod_is_served(const pod& p) {

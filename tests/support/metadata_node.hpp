@@ -9,6 +9,7 @@
 
 #include <deque>
 #include <memory>
+#include <set>
 #include <string>
 
 namespace credlet::test {
@@ -89,9 +90,15 @@ public:
     // ---- what the credential service does
     void retain(const sts::credential_spec& spec, std::chrono::nanoseconds delay) override {
         last_prefetch_delay = delay;
+        kept_.insert(spec.key());
         store.retain(spec, time.now(), delay);
     }
-    void release(const sts::credential_key& key) override { store.release(key, time.now()); }
+    void release(const sts::credential_key& key) override {
+        kept_.erase(key);
+        store.release(key, time.now());
+    }
+    // How many sets of credentials the node keeps.
+    [[nodiscard]] std::size_t kept() const { return kept_.size(); }
     void demand(const sts::credential_key& key, std::chrono::milliseconds patience) override {
         store.demand(key, time.now(), time.now() + patience);
     }
@@ -202,7 +209,7 @@ public:
                 continue;
             auto r = found->second;
             waiting.erase(found);
-            serving.learn(*r->last.lacking, r->from, std::move(a), r->so_far);
+            serving.learn(*r->last.lacking, std::move(a), r->so_far);
             r->last = serving.resume(r->facts, r->from, time.now(), time.wall(), r->so_far);
             if (settle(*r))
                 answered.push_back(std::move(r));
@@ -210,6 +217,11 @@ public:
                 post_ask(r);
         }
         return answered;
+    }
+    // The callers of all requests that wait hang up.
+    void hang_up_all() {
+        for (const auto& [id, r] : std::exchange(waiting, {}))
+            serving.give_up(*r->last.lacking);
     }
     // Everything that is under way between the loops arrives; STS answers every call.
     void run(bool answer_calls = true) {
@@ -275,6 +287,7 @@ private:
         waiting.emplace(r->ask_id, r);
     }
     std::uint64_t last_id_ = 0;
+    std::set<sts::credential_key> kept_;
 };
 
 } // namespace credlet::test
