@@ -25,7 +25,7 @@ broker::broker(const service_settings& settings, directory& pods, const credenti
 // ---- asks
 
 void broker::submit(ask a, boot_time now) {
-    asks_.emplace(a.id, waiting_ask{a.lacking, a.deadline, {}});
+    asks_.emplace(a.id, waiting_ask{a.lacking, now, a.deadline, {}});
     deadlines_.emplace(a.deadline, a.id);
     switch (a.lacking.what) {
     case need::token:
@@ -101,9 +101,11 @@ void broker::verified(const token_digest& digest, result<verified_token> outcome
     if (outcome) {
         attempt.claims = std::move(*outcome);
         settle(digest, now, wall);
-    } else if (outcome.error().kind == errc::malformed || outcome.error().kind == errc::untrusted) {
-        const auto why =
-            outcome.error().kind == errc::malformed ? refusal::bad_token_form : refusal::bad_token;
+        return start_due(now);
+    }
+    const auto why = outcome.error().kind;
+    // Before everything is listed it may be for an audience that is not known yet.
+    if (why == errc::malformed || (why == errc::untrusted && synced_)) {
         const auto asks = std::move(attempt.asks);
         tokens_.erase(found);
         end_all(asks, refused_with(why == errc::malformed ? refusal::bad_token_form : refusal::bad_token,
@@ -141,9 +143,13 @@ void broker::settle(const token_digest& digest, boot_time now, wall_time wall) {
                           p->service_account == claims.service_account;
     const bool same_account =
         !known->grants || known->grants->service_account_uid == claims.service_account_uid;
-    if (!same_pod || !same_account || expires <= now ||
-        !directory_.accepts_audience(*known, claims.audiences))
+    const bool accepted = directory_.accepts_audience(*known, claims.audiences);
+    // Its service account may name the audience, once it is listed.
+    const bool may_come_to_be = !accepted && !known->grants && !synced_;
+    if (!same_pod || !same_account || expires <= now || (!accepted && !may_come_to_be))
         return finish(refused_with(refusal::bad_token, now + remember_bad_token));
+    if (may_come_to_be)
+        return;
 
     answer a;
     a.token.emplace();
@@ -155,14 +161,16 @@ void broker::settle(const token_digest& digest, boot_time now, wall_time wall) {
     if (!a.token->general_audience)
         a.token->audiences = claims.audiences;
     a.token->expires = expires;
-    const std::string& sts_audience = known->grants ? known->grants->audience : settings_.audience;
-    if (std::find(claims.audiences.begin(), claims.audiences.end(), sts_audience) != claims.audiences.end())
+    // While the annotations are not known, it may be what the token source needs.
+    if (!known->grants || std::find(claims.audiences.begin(), claims.audiences.end(),
+                                    known->grants->audience) != claims.audiences.end())
         work_.presentations.push_back({claims, std::move(attempt.token)});
     finish(a);
 }
 
 void broker::address_looked_up(const broker_work::address_lookup& work, result<std::vector<pod>> found,
                                boot_time now) {
+    bool used = false;
     if (found) {
         std::erase_if(*found, [&](const pod& p) {
             return !settings_.node_name.empty() && p.node_name != settings_.node_name;
@@ -170,7 +178,6 @@ void broker::address_looked_up(const broker_work::address_lookup& work, result<s
         used = directory_.adopt_pods(work.ticket, std::move(*found));
     } else {
         directory_.abandon(work.ticket);
-    bool used = false;
     }
     const auto waiting = addresses_.find(work.address);
     if (waiting == addresses_.end())
@@ -183,6 +190,7 @@ void broker::address_looked_up(const broker_work::address_lookup& work, result<s
 
 void broker::pod_looked_up(const broker_work::pod_lookup& work, result<std::optional<pod>> found,
                            boot_time now, wall_time wall) {
+    bool used = false;
     if (found) {
         std::vector<pod> pods;
         if (*found && (settings_.node_name.empty() || (*found)->node_name == settings_.node_name))
@@ -190,7 +198,6 @@ void broker::pod_looked_up(const broker_work::pod_lookup& work, result<std::opti
         used = directory_.adopt_pods(work.ticket, std::move(pods));
     } else {
         directory_.abandon(work.ticket);
-    bool used = false;
     }
     // An attempt may have ended meanwhile, because the watch told of the pod, and another one begun.
     const auto waiting = tokens_.find(work.digest);
@@ -209,6 +216,7 @@ void broker::pod_looked_up(const broker_work::pod_lookup& work, result<std::opti
 void broker::account_looked_up(const broker_work::account_lookup& work,
                                result<std::optional<service_account>> found, boot_time now) {
     const bool listed = directory_.account(work.namespace_name, work.name) != nullptr;
+    bool used = false;
     if (found)
         used = directory_.adopt_account(work.ticket, work.namespace_name, work.name, std::move(*found));
     else
@@ -216,7 +224,6 @@ void broker::account_looked_up(const broker_work::account_lookup& work,
     const auto waiting = accounts_.find({work.namespace_name, work.name});
     if (waiting == accounts_.end())
         return;
-    bool used = false;
     auto& attempt = waiting->second;
     attempt.running = false;
     // With the API server away, what the watch has said of the service account is as good as it gets.
@@ -293,7 +300,9 @@ refusal broker::overdue(const waiting_ask& w) const {
     }
     if (!synced_)
         return refusal::not_synced;
-    if (w.lacking.what == need::address) {
+    // An address is condemned after a long wait only: a new pod's is often published later than an IMDS
+    // caller can wait, and the verdict would end the waits of others, too.
+    if (w.lacking.what == need::address && w.deadline - w.since >= settings_.ecs_hold / 2) {
         const auto found = addresses_.find(w.lacking.address);
         if (found != addresses_.end() && found->second.done)
             return refusal::unknown_address;
@@ -389,7 +398,7 @@ std::optional<boot_time> broker::next_tick() const {
 
 bool broker::has_roles(const std::string& pod_uid) const {
     const auto p = directory_.known(pod_uid);
-    return p && p->grants && p->grants->what != entitlement::kind::no_role;
+    return p && metadata::has_roles(*p);
 }
 
 // Answers one ask and takes it out of what it waited for.

@@ -94,7 +94,7 @@ private:
     using account_name = std::pair<std::string, std::string>;
     struct waiting_ask {
         lack lacking;
-        boot_time deadline;
+        boot_time since, deadline;
         account_name account; // of need::account
     };
     // Something that one or more asks wait for.

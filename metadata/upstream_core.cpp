@@ -21,9 +21,12 @@ void upstream_core::credentials_changed(const std::vector<sts::credential_key>& 
 upstream_core::turn upstream_core::finish_turn(boot_time now, wall_time wall) {
     turn t;
     bool changed = std::exchange(synced_changed_, false);
-    if (directory_.identities_changed()) {
+    const bool moved = directory_.identities_changed();
+    if (moved)
         follow_directory();
+    if (moved || changed) // a wait is over, too, when it is known that nothing more will come
         broker_.directory_changed(now, wall);
+    if (moved) {
         t.departed = directory_.take_departed();
         t.pods_changed = true;
         view_.identity = directory_.identities();

@@ -57,6 +57,10 @@ struct known_pod {
     std::uint64_t limit_key = 0; // of its request budget
 };
 using known_pod_ptr = std::shared_ptr<const known_pod>;
+// Whether its service account is known to be annotated, rightly or wrongly.
+[[nodiscard]] inline bool has_roles(const known_pod& p) {
+    return p.grants && p.grants->what != entitlement::kind::no_role;
+}
 
 struct known_claim {
     claim_kind kind = claim_kind::none;
