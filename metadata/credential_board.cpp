@@ -27,7 +27,7 @@ void credential_board::update(const sts::credential_key& key, const sts::lookup_
         ready->throttled = found.problem->kind == sts::failure_kind::throttled;
         if (found.problem_is_definitive && !found.usable) {
             ready->denial_ecs = render_ecs_denial(*found.problem);
-            ready->denial_imds = render_imds_denial(found.problem->code, denial_message(*found.problem));
+            ready->denial_imds = render_imds_denial(*found.problem);
             ready->denial_until = found.problem_until;
         }
     }

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view json = "application/json"; // compared for equality by the Go SDK: no charset
 constexpr std::string_view text = "text/plain";
+constexpr std::string_view retry_soon = "Retry-After: 1\r\n";
 
 // Appends `"name":"value"` behind a comma or an opening brace.
 template <class String>
@@ -63,11 +64,21 @@ std::string denial_message(const sts::failure& f) {
 }
 
 reply_ptr render_ecs_denial(const sts::failure& f) {
-    // What the annotations got wrong is the caller's mistake; what the daemon's own configuration did is not.
-    const unsigned status = f.kind == sts::failure_kind::misconfigured ? 400
-                            : f.kind == sts::failure_kind::unusable    ? 503
-                                                                       : 403;
-    return render_error(status, f.code.empty() ? "AccessDenied" : f.code, denial_message(f));
+    const std::string_view code = f.code.empty() ? "AccessDenied" : std::string_view(f.code);
+    switch (f.kind) {
+    case sts::failure_kind::unusable:
+    case sts::failure_kind::no_token:
+        return render_error(503, code, denial_message(f), retry_soon);
+    case sts::failure_kind::misconfigured: // the annotations are wrong
+        return render_error(400, code, denial_message(f));
+    default:
+        return render_error(403, code, denial_message(f));
+    }
+}
+
+reply_ptr render_imds_denial(const sts::failure& f) {
+    auto as_error = render_ecs_denial(f);
+    return as_error->status() == 503 ? as_error : render_imds_denial(f.code, denial_message(f));
 }
 
 reply_ptr render_imds_denial(std::string_view code, std::string_view message) {
@@ -161,7 +172,7 @@ standard_replies::standard_replies()
       address_conflict(render_error(503, "AddressConflict",
                                     "Two pods of this node have this address; nobody is "
                                     "served until one of them is gone.",
-                                    "Retry-After: 1\r\n")),
+                                    retry_soon)),
       mirror_pod(render_error(403, "AccessDenied",
                               "Static pods have no service-account token and get no "
                               "credentials.")),
@@ -176,19 +187,16 @@ standard_replies::standard_replies()
       imds_role_policy(render_imds_denial("RoleNotAllowed",
                                           "The role policy of this cluster does not let the pod's "
                                           "namespace use the role.")),
-      rate_limit(
-          render_error(429, "TooManyRequests", "Too many requests from this pod.", "Retry-After: 1\r\n")),
+      rate_limit(render_error(429, "TooManyRequests", "Too many requests from this pod.", retry_soon)),
       bad_token_limit(render_error(429, "TooManyRequests",
-                                   "Too many tokens from this address were not accepted.",
-                                   "Retry-After: 1\r\n")),
-      too_many_waiting_of_peer(render_error(
-          429, "TooManyRequests", "Too many requests of this address are waiting.", "Retry-After: 1\r\n")),
-      too_many_waiting(
-          render_error(503, "ServiceUnavailable", "Too many requests are waiting.", "Retry-After: 1\r\n")),
+                                   "Too many tokens from this address were not accepted.", retry_soon)),
+      too_many_waiting_of_peer(
+          render_error(429, "TooManyRequests", "Too many requests of this address are waiting.", retry_soon)),
+      too_many_waiting(render_error(503, "ServiceUnavailable", "Too many requests are waiting.", retry_soon)),
       uninitialized(render_error(503, "CredentialsUninitialized", "The pods of this node are not known yet.",
-                                 "Retry-After: 1\r\n")),
+                                 retry_soon)),
       unavailable(render_error(503, "ServiceUnavailable", "Credentials cannot be obtained at the moment.",
-                               "Retry-After: 1\r\n")),
-      throttling(render_error(503, "Throttling", "STS asks for fewer requests.", "Retry-After: 1\r\n")) {}
+                               retry_soon)),
+      throttling(render_error(503, "Throttling", "STS asks for fewer requests.", retry_soon)) {}
 
 } // namespace credlet::metadata

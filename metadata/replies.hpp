@@ -20,9 +20,12 @@ inline constexpr std::size_t max_credentials_body = 10000;
 // rest. nullptr: the body would be too large for the SDKs (a session token of several kilobytes).
 [[nodiscard]] reply_ptr render_credentials(const sts::credentials& c);
 
-// A definitive failure of STS: its own code, message and request id. The container endpoint says so with a
-// status (403, or 400 where the request itself is wrong), IMDS with a 200 whose Code is not Success.
+// A definitive failure: the code, message and request id of STS. The container endpoint says so with a status
+// (403, or 400 where the request itself is wrong), IMDS with a 200 whose Code is not Success. What is no
+// verdict on the caller (Kubernetes gave no token, the daemon's own configuration is wrong) is a 503 on both:
+// SDKs try again, and it may be mended meanwhile.
 [[nodiscard]] reply_ptr render_ecs_denial(const sts::failure& f);
+[[nodiscard]] reply_ptr render_imds_denial(const sts::failure& f);
 [[nodiscard]] reply_ptr render_imds_denial(std::string_view code, std::string_view message);
 // "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity (request id 1f2e…)", without the
 // code.

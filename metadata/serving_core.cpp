@@ -12,6 +12,11 @@ step refusal_step(const reply_ptr& reply, std::string_view why, const known_pod*
     return {reply, std::nullopt, why, pod};
 }
 
+// What STS refuses and what the daemon cannot ask it for are told apart by their status.
+step denial_step(const reply_ptr& reply, const known_pod* pod) {
+    return refusal_step(reply, reply->status() == 503 ? reason::unavailable : reason::denied_by_sts, pod);
+}
+
 step lacking_step(lack lacking, const known_pod* pod = nullptr) {
     return {nullptr, std::move(lacking), {}, pod};
 }
@@ -312,7 +317,7 @@ step serving_core::answer_credentials(const context& c, const known_pod& pod,
         if (ready.usable(c.now))
             return {ready.reply, std::nullopt, {}, &pod};
         if (ready.denied(c.now))
-            return refusal_step(imds ? ready.denial_imds : ready.denial_ecs, reason::denied_by_sts, &pod);
+            return denial_step(imds ? ready.denial_imds : ready.denial_ecs, &pod);
     }
     lack lacking;
     lacking.what = need::credentials;

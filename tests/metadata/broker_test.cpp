@@ -7,11 +7,15 @@
 using namespace credlet;
 using namespace credlet::test;
 using namespace std::chrono_literals;
+using namespace std::string_literals;
 using metadata::pod;
 
 namespace {
 
 const std::string ecs = "/v1/credentials";
+const std::string session_request = "PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
+                                    "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n";
+constexpr auto broker_retry = metadata::broker::retry_after;
 
 class fixture : public metadata_node {
 public:
@@ -113,23 +117,56 @@ TEST_CASE("T41: unknown yet is 503, never 404: not synced, API server away, noth
     fixture slow;
     slow.add(make_pod("a", "web", "10.0.0.1"));
     slow.upstream.pods().account_changed(make_account("web", "other-role"));
+    slow.run(false);
     const auto waiting = slow.send(get(ecs), "10.0.0.1");
     slow.pass(5000ms, false);
     CHECK(slow.send(get(ecs), "10.0.0.1")->waited);
-    CHECK((waiting->status() == 200 || waiting->status() == 503));
+    CHECK(waiting->status() == 503);
+    CHECK(waiting->code() == "ServiceUnavailable");
 }
 
-TEST_CASE("IMDS callers are held less long than SDKs wait") {
+TEST_CASE("IMDS callers are held less long than SDKs wait, and so short a wait condemns no address") {
     fixture node;
-    const auto r = node.send("PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
-                             "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n",
-                             "10.0.0.1");
+    const auto r = node.send(session_request, "10.0.0.1");
+    const auto container = node.send(get(ecs), "10.0.0.1");
     node.run();
     node.answer_lookups(none);
     node.pass(850ms);
     CHECK(fixture::open(r));
     node.pass(50ms);
-    CHECK(r->status() == 403);
+    CHECK(r->status() == 503); // an SDK tries again, and does not take 403 for "IMDS is off"
+    CHECK(r->code() == "ServiceUnavailable");
+    CHECK(fixture::open(container));
+    CHECK(node.send(get(ecs), "10.0.0.1")->waited); // and neither is remembered for it
+    node.add(make_pod("a", "web", "10.0.0.1"));
+    CHECK(container->status() == 200);
+}
+
+TEST_CASE("a pod of which Kubernetes gives no token is told to try again, in both protocols") {
+    for (const auto kind : {sts::failure_kind::no_token, sts::failure_kind::unusable}) {
+        auto s = node_settings();
+        s.imds_v1 = true;
+        fixture node(s);
+        node.upstream.pods().pod_changed(make_pod("a", "web", "10.0.0.1"));
+        node.run(false);
+        REQUIRE(node.calls.size() == 1);
+        sts::failure problem;
+        problem.kind = kind;
+        problem.code = "NoToken";
+        problem.message = "Kubernetes refused it";
+        problem.definitive = true;
+        node.fail_call(0, problem);
+        node.run(false);
+        for (const auto& path : {ecs, "/latest/meta-data/iam/security-credentials/web-role"s}) {
+            CAPTURE(path);
+            const auto r = node.send(get(path), "10.0.0.1");
+            CHECK(r->status() == 503);
+            CHECK(r->code() == "NoToken");
+            CHECK(r->body().find("Kubernetes refused it") != std::string::npos);
+            CHECK(r->head().find("Retry-After: 1\r\n") != std::string::npos);
+            CHECK(r->last.reason == "unavailable");
+        }
+    }
 }
 
 TEST_CASE("F32: while two pods claim an address both get 503, then the one that is left gets its own") {
@@ -163,7 +200,7 @@ TEST_CASE("F33: a pod that goes while its request waits gets nothing any more, n
         node.pass(5000ms);
         CHECK(r->status() == 403);
         CHECK(r->last.reason == (successor ? "identity_changed" : "unknown_address"));
-        CHECK(node.store.size() == (successor ? 1 : 0));
+        CHECK(node.kept() == (successor ? 1 : 0));
     }
 }
 
@@ -192,7 +229,7 @@ TEST_CASE("T9: a pod that a relist does not show owns nothing any more") {
     node.pass(5000ms);
     CHECK(r->status() == 403);
     CHECK(node.send(get(ecs), "10.0.0.2")->status() == 200);
-    CHECK(node.store.size() == 1);
+    CHECK(node.kept() == 1);
 }
 
 TEST_CASE("T7: a direct answer that comes after the watch has said more is not used") {
@@ -215,6 +252,135 @@ TEST_CASE("T7: a direct answer that comes after the watch has said more is not u
     CHECK(node.upstream.pods().pods().size() == 0);
 }
 
+TEST_CASE("T7: what a late watch tells does not undo what a direct answer has shown since") {
+    const auto at = [](pod p, std::uint64_t version) {
+        p.version = version;
+        return p;
+    };
+    const auto address = "10.0.0.1";
+    auto dead = make_pod("p", "web", address);
+    dead.terminal = true;
+    fixture node;
+    node.add(at(make_pod("q", "api", ""), 1));
+    // p ran at version 3 and had ended at 4; then q got its address, at 5. The watch has told of none of it.
+    const auto r = node.send(get(ecs), address);
+    node.run();
+    node.answer_lookups(std::vector{at(dead, 4), at(make_pod("q", "api", address), 5)});
+    CHECK(member_of(r->body(), "RoleArn") == role("api-role"));
+    const auto served = [&] { return member_of(node.send(get(ecs), address)->body(), "RoleArn"); };
+    node.add(at(make_pod("p", "web", address), 3));
+    CHECK(served() == role("api-role"));
+    node.add(at(make_pod("q", "api", ""), 2));
+    CHECK(served() == role("api-role"));
+    // Nor does what follows a list that was read before; the next list is believed.
+    node.upstream.pods().pods_replaced({at(dead, 4)});
+    node.upstream.pods().pod_changed(at(make_pod("q", "api", ""), 2));
+    CHECK(node.upstream.pods().pods().by_uid("q") == nullptr);
+    node.upstream.pods().pods_replaced({at(make_pod("q", "api", ""), 2)});
+    CHECK(node.upstream.pods().pods().by_uid("q") != nullptr);
+}
+
+TEST_CASE("T7: a pod that is gone is gone, and a state without a number is taken as it comes") {
+    fixture node;
+    auto known = make_pod("a", "web", "10.0.0.1");
+    known.version = 7;
+    (void)node.send(get(ecs), "10.0.0.1");
+    node.run();
+    node.answer_lookups(std::vector{known});
+    auto unnumbered = make_pod("a", "web", "10.0.0.2");
+    node.add(unnumbered);
+    CHECK(node.send(get(ecs), "10.0.0.2")->status() == 200);
+
+    known = make_pod("b", "web", "10.0.0.3");
+    known.version = 9;
+    (void)node.send(get(ecs), "10.0.0.3");
+    node.run();
+    node.answer_lookups(std::vector{known});
+    node.upstream.pods().pod_removed("b");
+    node.run();
+    CHECK(node.upstream.pods().pods().by_uid("b") == nullptr);
+}
+
+TEST_CASE("T7: neither does it undo what a direct answer has shown of a service account") {
+    const auto at = [](metadata::service_account account, std::uint64_t version) {
+        account.version = version;
+        return account;
+    };
+    fixture node;
+    node.add(make_pod("a", "late", "10.0.0.1"));
+    const auto r = node.send(get(ecs), "10.0.0.1");
+    node.run();
+    node.answer_account_lookups(at(make_account("late", "new-role"), 8));
+    CHECK(member_of(r->body(), "RoleArn") == role("new-role"));
+    auto namesake = at(make_account("late", "old-role"), 4);
+    namesake.uid = "sa-uid-before";
+    node.upstream.pods().account_changed(namesake);
+    node.run();
+    CHECK(member_of(node.send(get(ecs), "10.0.0.1")->body(), "RoleArn") == role("new-role"));
+    namesake.version = 5;
+    node.upstream.pods().account_removed(namesake);
+    node.run();
+    CHECK(node.send(get(ecs), "10.0.0.1")->status() == 200);
+    node.upstream.pods().account_removed(at(make_account("late", ""), 9));
+    node.run();
+    CHECK(node.upstream.pods().account("shop", "late") == nullptr);
+}
+
+TEST_CASE("a pod's new version alone publishes nothing") {
+    fixture node;
+    auto p = make_pod("a", "web", "10.0.0.1");
+    p.version = 3;
+    node.add(p);
+    p.version = 4;
+    node.upstream.pods().pod_changed(p);
+    node.upstream.pods().accounts_replaced(
+        {make_account("web", "web-role"), make_account("api", "api-role")});
+    CHECK_FALSE(node.upstream.pods().identities_changed());
+}
+
+TEST_CASE("a direct answer that could not be used is asked for anew") {
+    fixture node;
+    const auto r = node.send(get(ecs), "10.0.0.1");
+    node.run();
+    node.upstream.pods().pods_replaced({});
+    node.answer_lookups(std::vector{make_pod("a", "web", "10.0.0.1")}); // perhaps older than the list
+    CHECK(fixture::open(r));
+    node.pass(broker_retry);
+    node.answer_lookups(std::vector{make_pod("a", "web", "10.0.0.1")});
+    CHECK(r->status() == 200);
+
+    // A list of service accounts says nothing about pods.
+    const auto other = node.send(get(ecs), "10.0.0.2");
+    node.run();
+    node.upstream.pods().accounts_replaced({make_account("web", "web-role")});
+    node.answer_lookups(std::vector{make_pod("b", "web", "10.0.0.2")});
+    CHECK(other->status() == 200);
+
+    node.add(make_pod("c", "late", "10.0.0.3"));
+    const auto account = node.send(get(ecs), "10.0.0.3");
+    node.run();
+    node.upstream.pods().accounts_replaced({make_account("web", "web-role")});
+    node.answer_account_lookups(make_account("late", "late-role"));
+    CHECK(fixture::open(account));
+    node.pass(broker_retry);
+    node.answer_account_lookups(make_account("late", "late-role"));
+    CHECK(member_of(account->body(), "RoleArn") == role("late-role"));
+}
+
+TEST_CASE("a service account without annotations is forgotten with its last pod") {
+    fixture node;
+    node.add(make_pod("a", "plain", "10.0.0.1"));
+    node.add(make_pod("b", "plain", "10.0.0.2"));
+    (void)node.send(get(ecs), "10.0.0.1");
+    node.run();
+    node.answer_account_lookups(make_account("plain", ""));
+    node.upstream.pods().pod_removed("a");
+    CHECK(node.upstream.pods().account("shop", "plain") != nullptr);
+    node.upstream.pods().pod_removed("b");
+    CHECK(node.upstream.pods().account("shop", "plain") == nullptr);
+    CHECK(node.upstream.pods().account("shop", "web") != nullptr);
+}
+
 TEST_CASE("a pod of another node that a direct question brings is not ours") {
     fixture node;
     (void)node.send(get(ecs), "10.0.0.1");
@@ -235,11 +401,11 @@ TEST_CASE("T44: a changed annotation takes effect with the event; the old role i
     CHECK(fixture::open(r)); // and not the old one's
     node.run();
     CHECK(member_of(r->body(), "RoleArn") == role("new-role"));
-    CHECK(node.store.size() == 1);
+    CHECK(node.kept() == 1);
 
-    node.upstream.pods().account_removed("shop", "web");
+    node.upstream.pods().account_removed(make_account("web", ""));
     node.run();
-    CHECK(node.store.size() == 0);
+    CHECK(node.kept() == 0);
     const auto gone = node.send(get(ecs), "10.0.0.1");
     node.run();
     node.answer_account_lookups(std::optional<metadata::service_account>());
@@ -326,7 +492,7 @@ TEST_CASE("T28: a role the policy forbids is refused by name of its own, and STS
     const auto r = node.send(get(ecs), "10.0.0.1");
     CHECK(r->status() == 403);
     CHECK(r->code() == "RoleNotAllowed");
-    CHECK(node.store.size() == 0);
+    CHECK(node.kept() == 0);
     CHECK(node.issued_count == 0);
 }
 
@@ -382,7 +548,7 @@ TEST_CASE("prefetch of the pods found at the start is spread, of later ones it i
     node.upstream.pods().pod_changed(make_pod("b", "api", "")); // scheduled, no address yet
     node.turn();
     CHECK(node.last_prefetch_delay == 0ns);
-    CHECK(node.store.size() == 2);
+    CHECK(node.kept() == 2);
 }
 
 TEST_CASE(
@@ -393,11 +559,11 @@ TEST_CASE(
     CHECK(node.issued_count == 1);
     node.upstream.pods().pod_removed("a");
     node.run();
-    CHECK(node.store.size() == 1);
+    CHECK(node.kept() == 1);
     auto ended = make_pod("b", "web", "10.0.0.2");
     ended.terminal = true;
     node.add(ended);
-    CHECK(node.store.size() == 0);
+    CHECK(node.kept() == 0);
     // A relist that swaps the last pod for another keeps what both need.
     node.add(make_pod("c", "web", "10.0.0.3"));
     const auto calls = node.issued_count;
