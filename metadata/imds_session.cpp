@@ -140,11 +140,10 @@ imds_sessions::mac imds_sessions::sign(std::span<const std::uint8_t> bytes) {
     return result;
 }
 
-std::string imds_sessions::issue(std::string_view pod_uid, bool by_token, std::chrono::seconds ttl,
-                                 boot_time now) {
+std::string imds_sessions::issue(std::string_view pod_uid, bool by_token, boot_time expires) {
     const auto uuid = pack_uuid(pod_uid);
     buffer_[0] = static_cast<std::uint8_t>((by_token ? flag_by_token : 0) | (uuid ? flag_uuid : 0));
-    put_expiry(buffer_.data() + 1, now + ttl);
+    put_expiry(buffer_.data() + 1, expires);
     std::size_t signed_size = head_size;
     if (uuid) {
         std::memcpy(buffer_.data() + head_size, uuid->data(), uuid_size);

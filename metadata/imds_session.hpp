@@ -29,8 +29,7 @@ public:
     explicit imds_sessions(const key& k); // throws std::runtime_error if OpenSSL has no HMAC
 
     // by_token: the pod proved itself with its service-account token, not by its address alone.
-    [[nodiscard]] std::string issue(std::string_view pod_uid, bool by_token, std::chrono::seconds ttl,
-                                    boot_time now);
+    [[nodiscard]] std::string issue(std::string_view pod_uid, bool by_token, boot_time expires);
 
     struct session {
         std::string_view pod_uid; // valid until the next call

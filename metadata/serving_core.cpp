@@ -34,6 +34,20 @@ bool agrees(const remembered_token& token, const known_pod& p) {
                                                p.grants->audience) != token.audiences.end();
 }
 
+// Whether a verification that ended so is charged to who brought the token. One that brought nothing in time
+// is: it may be a key that the cluster does not have, and costs a fetch.
+bool counts_as_bad(refusal why) {
+    return why == refusal::bad_token || why == refusal::bad_token_form || why == refusal::unavailable;
+}
+
+// Whether connections from an address may live on. Nobody can tell whose those are that were opened while it
+// was disputed.
+bool same_owner(const known_claim& before, const known_claim& now) {
+    if (before.kind != now.kind)
+        return false;
+    return now.kind != claim_kind::owned || before.owner->facts->uid == now.owner->facts->uid;
+}
+
 } // namespace
 
 serving_core::serving_core(const service_settings& settings, const imds_sessions::key& session_key)
@@ -42,7 +56,7 @@ serving_core::serving_core(const service_settings& settings, const imds_sessions
       sessions_(session_key),
       memory_(settings.max_remembered_tokens),
       requests_(settings.pod_requests_per_second, settings.pod_request_burst),
-      bad_tokens_(settings.bad_tokens_per_second, settings.bad_tokens_per_second) {
+      bad_tokens_(settings.bad_tokens_per_second, std::max(settings.ecs_hold, settings.imds_hold)) {
     if (!settings.region.empty())
         region_ = render_text(settings.region);
     if (!settings.availability_zone.empty())
@@ -53,11 +67,10 @@ std::vector<asio::ip::address> serving_core::apply(view_ptr v) {
     std::vector<asio::ip::address> moved;
     if (v->identity != view_->identity) {
         for (const auto& [address, before] : view_->identity->by_address) {
-            if (before.kind != claim_kind::owned)
+            if (before.kind != claim_kind::owned && before.kind != claim_kind::conflict)
                 continue;
             const auto now = v->identity->by_address.find(address);
-            if (now == v->identity->by_address.end() || now->second.kind != claim_kind::owned ||
-                now->second.owner->facts->uid != before.owner->facts->uid)
+            if (now == v->identity->by_address.end() || !same_owner(before, now->second))
                 moved.push_back(address.address());
         }
         memory_.keep_only(*v->identity);
@@ -78,10 +91,15 @@ step serving_core::resume(const request_facts& facts, const caller& from, boot_t
     return next;
 }
 
-void serving_core::learn(const lack& lacking, const caller& from, answer a, progress& so_far) {
+void serving_core::learn(const lack& lacking, answer a, progress& so_far) {
     so_far.last.reset();
+    if (lacking.what == need::token) {
+        if (a.refused && counts_as_bad(*a.refused))
+            bad_tokens_.keep(lacking.digest);
+        else
+            bad_tokens_.refund(lacking.digest);
+    }
     if (a.token) {
-        bad_tokens_.refund(address_key_hash()(from.peer));
         // Only while the pod is here: a view without it may have come in since.
         if (view_->identity->by_uid.contains(a.token->pod_uid))
             memory_.remember(lacking.digest, std::move(*a.token));
@@ -89,6 +107,11 @@ void serving_core::learn(const lack& lacking, const caller& from, answer a, prog
         memory_.refuse(lacking, *a.refused, a.refused_until);
         so_far.last = progress::verdict{lacking, *a.refused};
     }
+}
+
+void serving_core::give_up(const lack& lacking) {
+    if (lacking.what == need::token)
+        bad_tokens_.keep(lacking.digest);
 }
 
 step serving_core::decide(const context& c) {
@@ -101,7 +124,8 @@ step serving_core::decide(const context& c) {
         return refusal_step(replies_.rate_limit, reason::rate_limit, who.pod);
     if (who.pod == nullptr) {
         const bool verify = who.otherwise.lacking && who.otherwise.lacking->what == need::token;
-        if (verify && c.so_far == nullptr && !bad_tokens_.take(address_key_hash()(c.from.peer), c.now))
+        if (verify && c.so_far == nullptr &&
+            !bad_tokens_.charge(who.otherwise.lacking->digest, address_key_hash()(c.from.peer), c.now))
             return refusal_step(replies_.bad_token_limit, reason::bad_token_limit);
         return who.otherwise;
     }
@@ -178,12 +202,12 @@ serving_core::identity serving_core::identify_session(const context& c) {
         return nobody;
     const known_pod* pod = found->second.get();
     if (claim.kind == claim_kind::owned)
-        return claim.owner.get() == pod ? identity{pod, {}, session->by_token} : nobody;
+        return claim.owner.get() == pod ? identity{pod, {}, {}} : nobody;
     // From an address that is no pod's: good only if it was a token that proved who it is, and that is
     // enough.
     const bool address_wanted =
         settings_.identity == identity_mode::address || settings_.identity == identity_mode::both;
-    return session->by_token && !address_wanted ? identity{pod, {}, true} : nobody;
+    return session->by_token && !address_wanted ? identity{pod, {}, {}} : nobody;
 }
 
 serving_core::identity serving_core::identify_token(const context& c, const known_claim& claim) {
@@ -213,7 +237,7 @@ serving_core::identity serving_core::identify_token(const context& c, const know
     }
     if (pod->facts->mirror)
         return {nullptr, refusal_step(replies_.mirror_pod, reason::mirror_pod, pod)};
-    return {pod, {}, true};
+    return {pod, {}, token->expires};
 }
 
 serving_core::identity serving_core::identify_address(const context& c, const known_claim& claim) const {
@@ -227,6 +251,9 @@ serving_core::identity serving_core::identify_address(const context& c, const kn
     case claim_kind::conflict:
         return {nullptr, refusal_step(replies_.address_conflict, reason::address_conflict)};
     case claim_kind::none:
+        // What this node sends to itself comes from the address it goes to, and there is no pod to wait for.
+        if (view_->synced && c.from.peer == address_key(c.from.local))
+            return {nullptr, refusal_step(replies_.host_network, reason::host_network)};
         break;
     }
     lack lacking;
@@ -246,8 +273,14 @@ step serving_core::answer_pod(const context& c, const identity& who) {
     };
     switch (c.facts.what.where) {
     case route::imds_token: {
+        // What a token proved is good for no longer than the token. SDKs want the lifetime they asked for
+        // back; they get a 401 and come again.
         const std::chrono::seconds ttl(session_ttl(c.facts.ttl).value_or(1));
-        return ok(render_session_token(sessions_.issue(who.pod->facts->uid, who.by_token, ttl, c.now), ttl));
+        auto expires = c.now + ttl;
+        if (who.token_expires)
+            expires = std::min(expires, *who.token_expires);
+        return ok(render_session_token(
+            sessions_.issue(who.pod->facts->uid, who.token_expires.has_value(), expires), ttl));
     }
     case route::imds_region:
         return ok(region_);
@@ -270,7 +303,7 @@ step serving_core::answer_pod(const context& c, const identity& who) {
 
 step serving_core::answer_roles(const context& c, const known_pod& pod) const {
     const auto where = c.facts.what.where;
-    if (!pod.grants || pod.grants->what == entitlement::kind::no_role) {
+    if (!has_roles(pod)) {
         lack lacking;
         lacking.what = need::account;
         lacking.pod_uid = pod.facts->uid;

@@ -4,6 +4,7 @@
 // answer is in, the very same decision is made again from the start, so that nothing is ever served on the
 // strength of an identity that held before a wait. No I/O; serving loop only.
 
+#include "metadata/bad_token_budget.hpp"
 #include "metadata/caller_memory.hpp"
 #include "metadata/host_check.hpp"
 #include "metadata/imds_session.hpp"
@@ -56,8 +57,10 @@ public:
     // A later one, before or after a wait.
     [[nodiscard]] step resume(const request_facts& facts, const caller& from, boot_time now, wall_time wall,
                               progress& so_far);
-    // Takes in the answer to an ask about `lacking` of that caller.
-    void learn(const lack& lacking, const caller& from, answer a, progress& so_far);
+    // Takes in the answer to an ask about `lacking`.
+    void learn(const lack& lacking, answer a, progress& so_far);
+    // The request that lacked it has been given up, unanswered.
+    void give_up(const lack& lacking);
 
     [[nodiscard]] const standard_replies& replies() const { return replies_; }
     [[nodiscard]] const view& current() const { return *view_; }
@@ -74,7 +77,7 @@ private:
     struct identity {
         const known_pod* pod = nullptr; // or else
         step otherwise;
-        bool by_token = false;
+        std::optional<boot_time> token_expires{}; // it was the pod's token that proved it
     };
     [[nodiscard]] step decide(const context& c);
     [[nodiscard]] std::optional<step> check_form(const context& c) const;
@@ -96,7 +99,8 @@ private:
     imds_sessions sessions_;
     token_hasher hash_;
     caller_memory memory_;
-    request_limits requests_, bad_tokens_;
+    request_limits requests_;
+    bad_token_budget bad_tokens_;
     view_ptr view_ = std::make_shared<const view>();
     reply_ptr region_, zone_; // nullptr: 404
 };

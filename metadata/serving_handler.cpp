@@ -110,9 +110,11 @@ awaitable<reply_ptr> serving_handler::answer_later(std::unique_ptr<owned_request
         send_(std::move(question));
         co_await wake.async_wait(as_result);
         const auto state = co_await asio::this_coro::cancellation_state;
-        if (state.cancelled() != asio::cancellation_type::none || !w.came)
+        if (state.cancelled() != asio::cancellation_type::none || !w.came) {
+            core_.give_up(*s.lacking);
             break;
-        core_.learn(*s.lacking, from, std::move(*w.came), so_far);
+        }
+        core_.learn(*s.lacking, std::move(*w.came), so_far);
     }
     if (!s.reply) {
         s.reply = core_.current().synced ? core_.replies().unavailable : core_.replies().uninitialized;

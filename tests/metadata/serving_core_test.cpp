@@ -12,6 +12,30 @@ namespace {
 const std::string ecs = "/v1/credentials";
 const std::string list_path = "/latest/meta-data/iam/security-credentials/";
 
+// What a token bound to that pod says.
+metadata::verified_token claims_of(const metadata_node& node, const metadata::pod& p,
+                                   const std::string& audience,
+                                   std::chrono::seconds life = std::chrono::hours(1)) {
+    return {p.namespace_name, p.service_account, "sa-uid-" + p.service_account, p.name, p.uid, p.node_name,
+            {audience},       "issuer",          node.time.wall() + life};
+}
+
+// The verification of the token that waits ends.
+void answer_verification(metadata_node& node, result<metadata::verified_token> outcome) {
+    REQUIRE(node.work.verifications.size() == 1);
+    const auto digest = node.work.verifications[0].digest;
+    node.work.verifications.clear();
+    node.upstream.asks().verified(digest, std::move(outcome), node.time.now(), node.time.wall());
+    node.run();
+}
+
+// A service account whose tokens have an audience of their own.
+metadata::service_account late_account() {
+    auto account = make_account("late", "late-role");
+    account.annotations.insert(account.annotations.begin(), {"eks.amazonaws.com/audience", "its-own"});
+    return account;
+}
+
 // Two pods of two service accounts, warm.
 class fixture : public metadata_node {
 public:
@@ -46,27 +70,17 @@ public:
             take_ask();
         turn();
         REQUIRE(work.verifications.size() == 1);
-        metadata::verified_token t{p.namespace_name,
-                                   p.service_account,
-                                   account_uid.empty() ? "sa-uid-" + p.service_account : account_uid,
-                                   p.name,
-                                   p.uid,
-                                   p.node_name,
-                                   {audience},
-                                   "issuer",
-                                   time.wall() + life};
-        upstream.asks().verified(work.verifications[0].digest, t, time.now(), time.wall());
-        work.verifications.clear();
-        run();
+        auto t = claims_of(*this, p, audience, life);
+        if (!account_uid.empty())
+            t.service_account_uid = account_uid;
+        answer_verification(*this, std::move(t));
     }
     void reject_token(errc why) {
         while (!asks.empty())
             take_ask();
         turn();
         REQUIRE(work.verifications.size() == 1);
-        upstream.asks().verified(work.verifications[0].digest, fail(why, "no"), time.now(), time.wall());
-        work.verifications.clear();
-        run();
+        answer_verification(*this, fail(why, "no"));
     }
     static metadata::service_settings with(identity_mode mode) {
         auto s = node_settings();
@@ -319,9 +333,9 @@ TEST_CASE("region, zone and identity document are there where they are configure
 TEST_CASE("T20: a million session tokens of one pod change nothing for another's, and need no memory") {
     metadata::imds_sessions sessions({1, 2, 3});
     const auto now = boot_time(std::chrono::hours(1));
-    const auto others = sessions.issue("pod-b", false, std::chrono::seconds(21600), now);
+    const auto others = sessions.issue("pod-b", false, now + std::chrono::seconds(21600));
     for (int i = 0; i < 1'000'000; ++i)
-        (void)sessions.issue("pod-a", false, std::chrono::seconds(21600), now);
+        (void)sessions.issue("pod-a", false, now + std::chrono::seconds(21600));
     static_assert(sizeof(metadata::imds_sessions) < 256); // and it owns nothing but OpenSSL's context
     REQUIRE(sessions.check(others, now));
     CHECK(sessions.check(others, now)->pod_uid == "pod-b");
@@ -510,6 +524,182 @@ TEST_CASE("T27: bad tokens are verified at a bounded rate for each source, then 
     for (int i = 0; i < 100; ++i)
         CHECK(fresh.status(get(ecs, with_token("h.same.s"))) == 403);
     CHECK(fresh.asks.empty());
+}
+
+TEST_CASE("T27: requests that bring one token at once are charged once, and a good token not at all") {
+    auto s = node_settings();
+    s.bad_tokens_per_second = 2;
+    fixture node(s);
+    const auto all_served = [&](const std::string& token) {
+        std::vector<metadata_node::request_ptr> workers;
+        for (int i = 0; i < 32; ++i)
+            workers.push_back(node.send(get(ecs, with_token(token)), "10.0.0.1"));
+        node.verify_as(make_pod("a", "web", ""));
+        return std::all_of(workers.begin(), workers.end(), [](const auto& r) { return r->status() == 200; });
+    };
+    for (int i = 0; i < 5; ++i)
+        CHECK(all_served("h." + std::to_string(i) + ".s"));
+
+    // What is not the token's fault is not charged either.
+    for (int i = 0; i < 5; ++i) {
+        const auto r = node.send(get(ecs, with_token("h.away" + std::to_string(i) + ".s")), "10.0.0.1");
+        auto elsewhere = make_pod("z", "web", "");
+        elsewhere.node_name = "node-2";
+        node.verify_as(elsewhere);
+        CHECK(r->last.reason == "pod_not_here");
+    }
+    // Nothing was won by hanging up: the same token again is another verification.
+    const auto text = get(ecs, with_token("h.gone.s"));
+    CHECK(node.send(text, "10.0.0.1")->waited);
+    node.hang_up_all();
+    CHECK(node.send(text, "10.0.0.1")->waited);
+    node.hang_up_all();
+    CHECK(node.status(text) == 429);
+}
+
+TEST_CASE("T27: a token whose verification brings nothing in time stays charged") {
+    auto s = node_settings();
+    s.bad_tokens_per_second = 0.01; // and one at once
+    fixture node(s);
+    const auto r = node.send(get(ecs, with_token("h.unknown-key.s")), "10.0.0.1");
+    node.pass(s.ecs_hold);
+    CHECK(r->status() == 503);
+    CHECK(node.status(get(ecs, with_token("h.another.s"))) == 429);
+}
+
+TEST_CASE("T27: the charges of tokens under verification stay within their bound") {
+    metadata::bad_token_budget budget(1e9, std::chrono::seconds(5));
+    const auto now = boot_time(std::chrono::hours(1));
+    for (std::uint32_t i = 0; i < 3 * metadata::bad_token_budget::max_under_way; ++i) {
+        metadata::token_digest digest{};
+        std::memcpy(digest.data(), &i, sizeof i);
+        CHECK(budget.charge(digest, 1, now));
+    }
+    CHECK(budget.under_way() <= metadata::bad_token_budget::max_under_way);
+}
+
+TEST_CASE(
+    "a token for an annotated audience is verified for it before any pod of the service account is known") {
+    fixture node;
+    node.upstream.pods().account_changed(late_account());
+    node.run();
+    (void)node.send(get(ecs, with_token("h.late.s")), "10.0.0.7");
+    node.run();
+    REQUIRE(node.work.verifications.size() == 1);
+    const auto& audiences = node.work.verifications[0].audiences;
+    CHECK(std::find(audiences.begin(), audiences.end(), "its-own") != audiences.end());
+    node.upstream.pods().account_removed(late_account());
+    CHECK(node.upstream.pods().accepted_audiences().size() == 1);
+}
+
+TEST_CASE("no token is refused for its audience before all service accounts are known") {
+    const auto late = make_pod("late", "late", "10.0.0.7");
+    for (const bool verifies : {false, true}) {
+        CAPTURE(verifies);
+        metadata_node node; // nothing has been listed
+        const auto r = node.send(get(ecs, with_token("h.late.s")), "10.0.0.7");
+        node.run();
+        node.upstream.pods().pod_changed(late);
+        if (verifies)
+            answer_verification(node, claims_of(node, late, "its-own"));
+        else
+            answer_verification(node, fail(errc::untrusted, "not for an audience of ours"));
+        CHECK(r->state == metadata_node::request_state::asking);
+        node.upstream.pods().accounts_replaced({late_account()});
+        node.upstream.pods().pods_replaced({late});
+        node.upstream.set_synced(true);
+        node.run();
+        if (!verifies) {
+            node.pass(metadata::broker::retry_after);
+            answer_verification(node, claims_of(node, late, "its-own"));
+        }
+        CHECK(r->status() == 200);
+    }
+}
+
+TEST_CASE("and if they do not come to be known in time, that is what the caller hears") {
+    const auto late = make_pod("late", "late", "10.0.0.7");
+    for (const bool verifies : {false, true}) {
+        CAPTURE(verifies);
+        metadata_node node;
+        node.upstream.pods().pod_changed(late);
+        const auto r = node.send(get(ecs, with_token("h.late.s")), "10.0.0.7");
+        node.run();
+        if (verifies)
+            answer_verification(node, claims_of(node, late, "its-own"));
+        else
+            answer_verification(node, fail(errc::untrusted, "not for an audience of ours"));
+        node.pass(node.settings.ecs_hold);
+        CHECK(r->last.reason == "not_synced");
+        CHECK(node.send(get(ecs, with_token("h.late.s")), "10.0.0.7")->waited);
+    }
+}
+
+TEST_CASE("once all is listed, an audience that no annotation names is refused") {
+    metadata_node node;
+    const auto late = make_pod("late", "late", "10.0.0.7");
+    node.upstream.pods().pod_changed(late);
+    const auto r = node.send(get(ecs, with_token("h.late.s")), "10.0.0.7");
+    node.run();
+    answer_verification(node, claims_of(node, late, "its-own"));
+    CHECK(r->state == metadata_node::request_state::asking);
+    node.upstream.set_synced(true); // and nothing else has changed
+    node.run();
+    CHECK(r->last.reason == "bad_token");
+}
+
+TEST_CASE("what a caller presents is kept for the token source also while its annotation is not known") {
+    fixture node(fixture::with(identity_mode::any));
+    const auto late = make_pod("late", "late", "10.0.0.7");
+    node.upstream.pods().pod_changed(late);
+    node.run();
+    (void)node.send(get(ecs, with_token("h.late.s")), "10.0.0.7");
+    node.verify_as(late, "credlet");
+    REQUIRE(node.work.presentations.size() == 1); // it may be the audience that the annotation names
+    CHECK(node.work.presentations[0].token.reveal() == "h.late.s");
+}
+
+TEST_CASE("T8: connections opened while an address was disputed end with the dispute") {
+    fixture node;
+    node.upstream.pods().pod_changed(make_pod("c", "api", "10.0.0.1"));
+    node.run();
+    CHECK(node.closed_peers.size() == 1);
+    node.upstream.pods().pod_changed(make_pod("d", "api", "10.0.0.1"));
+    node.run();
+    CHECK(node.closed_peers.size() == 1); // still disputed
+    node.upstream.pods().pod_removed("a");
+    node.upstream.pods().pod_removed("d");
+    node.run();
+    REQUIRE(node.closed_peers.size() == 2);
+    CHECK(node.closed_peers[1].to_string() == "10.0.0.1");
+}
+
+TEST_CASE("T10: a caller with the listener's own address is on the host network and hears so at once") {
+    fixture node;
+    const std::string own = "169.254.170.2"; // what a test's requests come in on
+    const auto r = node.send(get(ecs), own);
+    CHECK(r->last.reason == "host_network");
+    CHECK_FALSE(r->waited);
+    CHECK(node.put_session(own).find("AccessDenied") != std::string::npos);
+    node.upstream.pods().pod_changed(make_pod("c", "web", own));
+    node.run();
+    CHECK(node.status(get(ecs), own) == 200); // unless it is known to be a pod's
+}
+
+TEST_CASE("T14: a session that a token proved ends with the token, whatever lifetime was asked for") {
+    fixture node;
+    const auto r = node.send("PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
+                             "X-aws-ec2-metadata-token-ttl-seconds: 3600\r\n" +
+                                 with_token("h.a.s") + "\r\n",
+                             "10.0.0.1");
+    node.verify_as(make_pod("a", "web", ""), "sts.amazonaws.com", std::chrono::seconds(600));
+    CHECK(r->status() == 200);
+    CHECK(r->head().find("ttl-seconds: 3600\r\n") != std::string::npos); // SDKs compare it with theirs
+    const auto session = fixture::with_session(r->body());
+    node.time.advance(std::chrono::seconds(598));
+    CHECK(node.status(get(list_path, session)) == 200);
+    node.time.advance(std::chrono::seconds(2));
+    CHECK(node.status(get(list_path, session)) == 401);
 }
 
 TEST_CASE("what cannot be a token is refused before anything is computed for it") {
