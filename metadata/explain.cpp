@@ -62,8 +62,9 @@ explain_step address_step(const directory& pods, const service_settings& setting
                    : bad("address", detail, "Let credlet identify it by token (--identity any or token).");
     }
     if (p.addresses.empty())
-        return settings.identity == identity_mode::token
-                   ? good("address", "none yet; not needed")
+        return settings.identity == identity_mode::token ? good("address", "none yet; not needed")
+               : token_will_do
+                   ? good("address", "none yet; as long as it has none, it must send its token")
                    : bad("address", "it has none yet", "The pod's sandbox is not up; see the pod's events.");
     std::string list;
     for (const auto& address : p.addresses) {
@@ -98,8 +99,17 @@ std::vector<explain_step> explain_entitlement(const directory& pods, const servi
                                  p.found->namespace_name + " " + p.found->service_account + " " +
                                  first_prefix + "role-arn=arn:aws:iam::ACCOUNT:role/NAME";
     if (!known || !known->grants) {
-        steps.push_back(bad("service account",
-                            account + " does not exist or has no annotation that credlet reads", annotate));
+        if (!p.account_problem.empty())
+            steps.push_back(bad("service account",
+                                account +
+                                    (p.synced ? " is not among those that the watch shows"
+                                              : " is not known: the watches have not listed yet") +
+                                    ", and the API server could not be asked: " + p.account_problem,
+                                "See the log for why the API server cannot be reached."));
+        else
+            steps.push_back(bad("service account",
+                                account + " does not exist or has no annotation that credlet reads",
+                                annotate));
         return steps;
     }
     steps.push_back(good("service account", account + " (uid " + known->grants->service_account_uid + ")"));
@@ -131,7 +141,18 @@ std::vector<explain_step> explain_credentials(const sts::credential_spec& spec,
     const auto problem = last ? last->problem : found.problem;
     const std::string subject = "system:serviceaccount:" + spec.namespace_name + ":" + spec.service_account;
 
-    if (problem && problem->kind == sts::failure_kind::no_token) {
+    const bool token_failed = problem && problem->kind == sts::failure_kind::no_token;
+    const auto still_good = [&](const std::string& what) {
+        return what + " (" + problem->code + ": " + denial_message(*problem) +
+               "), earlier credentials are still good";
+    };
+    if (found.state == sts::entry_state::absent) {
+        steps.push_back(bad("token",
+                            "credentials of " + spec.final_role_arn() + " are not wanted here any more",
+                            "The pod has ended, or its annotations have changed: ask again."));
+        return steps;
+    }
+    if (token_failed && !found.usable) {
         steps.push_back(
             bad("token", problem->code + ": " + problem->message,
                 "credlet could not obtain a token of the service account; see --token-source and the "
@@ -144,9 +165,12 @@ std::vector<explain_step> explain_credentials(const sts::credential_spec& spec,
                             "credlet_sts_allowed_rate."));
         return steps;
     }
-    steps.push_back(
-        good("token", subject + ", audience " + spec.audience +
-                          (last && !last->token_source.empty() ? ", by " + last->token_source : "")));
+    std::string token = subject + ", audience " + spec.audience;
+    if (token_failed)
+        token += "; " + still_good("the last one could not be obtained");
+    else if (last && !last->token_source.empty())
+        token += ", by " + last->token_source;
+    steps.push_back(good("token", std::move(token)));
 
     if (problem && !found.usable) {
         const std::string detail = problem->code + ": " + denial_message(*problem);
@@ -183,12 +207,14 @@ std::vector<explain_step> explain_credentials(const sts::credential_spec& spec,
         steps.push_back(bad("sts", detail, advice));
         return steps;
     }
-    steps.push_back(good("sts", problem
-                                    ? "the last renewal failed (" + problem->code + ": " +
-                                          denial_message(*problem) + "), earlier credentials are still good"
-                                    : "issued"));
+    steps.push_back(good("sts", problem && !token_failed ? still_good("the last renewal failed") : "issued"));
     if (!found.usable) {
         steps.push_back(bad("credentials", "none are usable now", "Ask again in a few seconds."));
+        return steps;
+    }
+    if (!render_credentials(*found.usable)) {
+        steps.push_back(bad("credentials", "they are too large for the AWS SDKs and are not served",
+                            "Use fewer session tags or policies for " + spec.final_role_arn() + "."));
         return steps;
     }
     const auto left = std::chrono::floor<std::chrono::seconds>(found.usable->expiration - wall);

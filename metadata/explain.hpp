@@ -17,7 +17,8 @@ struct explained_pod {
     pod_ptr found;     // nullptr: there is no such pod
     bool here = false; // it is one of this node's pods as the watch shows them
     bool synced = false;
-    std::string lookup_problem; // why the cluster could not be asked, if it could not
+    std::string lookup_problem;  // why the cluster could not be asked for it, if it could not
+    std::string account_problem; // the same of its service account, where the watch shows none with a role
 };
 
 // "pod", "address", "service account", "role", without I/O. The pod's own role is the one explained.

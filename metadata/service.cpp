@@ -16,6 +16,17 @@ namespace {
 
 constexpr std::chrono::milliseconds explain_patience{5000};
 
+// An exception on the other side is a bug there. It must not leave those who wait here without an outcome,
+// nor what they wait for marked as under way for ever.
+template <class T>
+awaitable<result<T>> outcome_of(awaitable<result<T>> question) {
+    try {
+        co_return co_await std::move(question);
+    } catch (const std::exception& e) {
+        co_return fail(errc::internal, e.what());
+    }
+}
+
 // The credential service as the core sees it, once it is connected.
 class connected_credentials final : public credential_source {
 public:
@@ -85,22 +96,27 @@ public:
         p.found = core_.pods().pods().by_name(namespace_name, pod_name);
         p.here = p.found != nullptr;
         if (!p.here) {
-            auto found = co_await cluster_->pod_by_name(namespace_name, pod_name);
+            auto found = co_await outcome_of(cluster_->pod_by_name(namespace_name, pod_name));
             if (!found)
                 p.lookup_problem = found.error().message;
             else if (*found)
                 p.found = std::make_shared<const pod>(std::move(**found));
+        } else if (const auto known = core_.pods().known(p.found->uid); known && !has_roles(*known)) {
+            p.account_problem = co_await ask_for_account(known->facts);
+            p.found = core_.pods().pods().by_uid(known->facts->uid); // it may have gone meanwhile
+            p.here = p.found != nullptr;
         }
         auto steps = explain_entitlement(core_.pods(), settings_, p);
         if (!steps.back().ok)
             co_return completed(std::move(steps));
         const auto spec = core_.pods().known(p.found->uid)->grants->roles.front().spec;
         const auto key = spec->key();
+        flush(); // the store learns of what has been found just now
         // What is not there is tried for, as for a request of the pod.
         auto& credentials = credentials_.service();
         const auto settled = [&] {
             const auto now = credentials.lookup(key);
-            return now.usable || now.problem_is_definitive;
+            return now.usable || now.problem_is_definitive || now.state == sts::entry_state::absent;
         };
         if (!settled()) {
             credentials.demand(key, explain_patience);
@@ -116,6 +132,20 @@ public:
     }
 
 private:
+    // As for a request of the pod. Returns why it could not be asked for; empty: what was found is known now.
+    awaitable<std::string> ask_for_account(pod_ptr of) {
+        const auto ticket = core_.pods().begin_lookup();
+        auto found =
+            co_await outcome_of(cluster_->service_account_by_name(of->namespace_name, of->service_account));
+        if (!found) {
+            core_.pods().abandon(ticket);
+            co_return found.error().message;
+        }
+        // If it is not used, the watch has told of the service account meanwhile.
+        (void)pods().adopt_account(ticket, of->namespace_name, of->service_account, std::move(*found));
+        co_return std::string();
+    }
+
     // Has flush() run after what is going on now.
     void wake() {
         if (std::exchange(flush_posted_, true))
@@ -163,22 +193,22 @@ private:
     }
 
     awaitable<void> verify(broker_work::verification w) {
-        auto outcome = co_await cluster_->verify(std::move(w.token), std::move(w.audiences));
+        auto outcome = co_await outcome_of(cluster_->verify(std::move(w.token), std::move(w.audiences)));
         core_.asks().verified(w.digest, std::move(outcome), time_.now(), time_.wall());
         wake();
     }
     awaitable<void> look_up(broker_work::address_lookup w) {
-        auto found = co_await cluster_->pods_by_address(w.address.address());
+        auto found = co_await outcome_of(cluster_->pods_by_address(w.address.address()));
         core_.asks().address_looked_up(w, std::move(found), time_.now());
         wake();
     }
     awaitable<void> look_up(broker_work::pod_lookup w) {
-        auto found = co_await cluster_->pod_by_name(w.namespace_name, w.name);
+        auto found = co_await outcome_of(cluster_->pod_by_name(w.namespace_name, w.name));
         core_.asks().pod_looked_up(w, std::move(found), time_.now(), time_.wall());
         wake();
     }
     awaitable<void> look_up(broker_work::account_lookup w) {
-        auto found = co_await cluster_->service_account_by_name(w.namespace_name, w.name);
+        auto found = co_await outcome_of(cluster_->service_account_by_name(w.namespace_name, w.name));
         core_.asks().account_looked_up(w, std::move(found), time_.now());
         wake();
     }

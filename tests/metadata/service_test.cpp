@@ -2,6 +2,7 @@
 // service; Kubernetes and STS are played by the test.
 
 #include "metadata/service.hpp"
+#include "runtime/waiters.hpp"
 #include "tests/support/metadata_node.hpp"
 #include "tests/support/recording_log.hpp"
 
@@ -16,7 +17,7 @@
 
 #include <atomic>
 #include <future>
-#include <mutex>
+#include <semaphore>
 #include <thread>
 
 using namespace credlet;
@@ -39,11 +40,18 @@ public:
         co_return found;
     }
     awaitable<result<std::optional<metadata::service_account>>>
-    service_account_by_name(std::string, std::string) override {
-        co_return std::optional<metadata::service_account>();
+    service_account_by_name(std::string, std::string name) override {
+        if (away)
+            co_return fail(errc::unavailable, "the API server is away");
+        std::optional<metadata::service_account> found;
+        if (const auto at = unlisted.find(name); at != unlisted.end())
+            found = at->second;
+        co_return found;
     }
     awaitable<result<metadata::verified_token>> verify(secret_string jwt, std::vector<std::string>) override {
         ++verified;
+        if (std::exchange(throwing, false))
+            throw std::runtime_error("a bug");
         if (jwt.reveal() != "good.token.a")
             co_return fail(errc::untrusted, "forged");
         co_return metadata::verified_token{"shop",
@@ -59,6 +67,8 @@ public:
     std::string issuer() const override { return "https://issuer.example"; }
 
     std::map<std::string, metadata::pod> elsewhere;
+    std::map<std::string, metadata::service_account> unlisted;
+    bool away = false, throwing = false;
     int verified = 0;
 };
 
@@ -70,7 +80,8 @@ public:
         ++calls;
         const auto role_arn = spec.role_arn;
         const auto session_name = spec.session_name;
-        (void)co_await sleep_for(std::chrono::milliseconds(delay.load()));
+        while (held)
+            (void)co_await released_.wait(step_limit::after(std::chrono::minutes(1)));
         if (denying) {
             sts::failure denial;
             denial.kind = sts::failure_kind::denied;
@@ -97,8 +108,18 @@ public:
                                                           const sts::credentials&) override {
         co_return sts::failure{};
     }
-    std::atomic<int> calls{0}, delay{0};
+    // Calls end when they are released, on the upstream loop.
+    void hold() { held = true; }
+    void release() {
+        held = false;
+        released_.wake_all();
+    }
+    std::atomic<int> calls{0};
     std::atomic<bool> denying{false};
+
+private:
+    bool held = false;
+    waiters released_;
 };
 
 class played_tokens final : public sts::web_identity_tokens {
@@ -277,7 +298,7 @@ TEST_CASE("T8: connections of an address that went to another pod are closed") {
 
 TEST_CASE("F34: callers that hang up while they wait do not disturb the others") {
     running_service node;
-    node.sts.delay = 300;
+    node.on_upstream([&] { node.sts.hold(); });
     node.add(make_pod("a", "web", "127.0.0.2"));
     std::vector<std::unique_ptr<pod_client>> clients;
     for (int i = 0; i < 30; ++i) {
@@ -286,6 +307,7 @@ TEST_CASE("F34: callers that hang up while they wait do not disturb the others")
     }
     for (std::size_t i = 0; i < 10; ++i)
         clients[i]->close();
+    node.on_upstream([&] { node.sts.release(); });
     for (std::size_t i = 10; i < 30; ++i)
         CHECK(clients[i]->receive().first == 200);
     CHECK(node.sts.calls == 1);
@@ -295,21 +317,36 @@ TEST_CASE("requests over the bound of waiting ones are refused at once") {
     auto s = node_settings();
     s.max_waiting_per_pod = 2;
     running_service node(s);
-    node.sts.delay = 500;
+    node.on_upstream([&] { node.sts.hold(); });
     node.add(make_pod("a", "web", "127.0.0.2"));
-    std::vector<std::unique_ptr<pod_client>> clients;
-    for (int i = 0; i < 6; ++i) {
-        clients.push_back(std::make_unique<pod_client>(node, "127.0.0.2"));
-        clients.back()->send(ecs);
-    }
+    std::counting_semaphore<6> answered(0);
+    std::vector<std::future<unsigned>> statuses;
+    for (int i = 0; i < 6; ++i)
+        statuses.push_back(std::async(std::launch::async, [&] {
+            const auto status = pod_client(node, "127.0.0.2").ask(ecs).first;
+            answered.release();
+            return status;
+        }));
+    for (int i = 0; i < 4; ++i)
+        answered.acquire(); // while the other two wait
+    node.on_upstream([&] { node.sts.release(); });
     int served = 0, refused = 0;
-    for (auto& client : clients) {
-        const auto status = client->receive().first;
-        served += status == 200;
-        refused += status == 429;
+    for (auto& status : statuses) {
+        const auto got = status.get();
+        served += got == 200;
+        refused += got == 429;
     }
     CHECK(served == 2);
     CHECK(refused == 4);
+}
+
+TEST_CASE("a bug on the way to the cluster blocks no token: the next attempt is made") {
+    running_service node;
+    node.add(make_pod("a", "web", "127.0.0.2"));
+    node.on_upstream([&] { node.kubernetes.throwing = true; });
+    pod_client client(node, "127.0.0.2");
+    CHECK(client.ask(ecs, with_token("good.token.a")).first == 200);
+    node.on_upstream([&] { CHECK(node.kubernetes.verified == 2); });
 }
 
 TEST_CASE("a token is verified once, however many requests bring it") {
@@ -403,4 +440,23 @@ TEST_CASE("explain names the first step that fails, and what to do about it") {
     CHECK(first_failure("pod-one").starts_with("address: 127.0.0.7 is claimed"));
     CHECK(first_failure("pod-plain").starts_with("service account: "));
     CHECK(first_failure("pod-wrong").find("credlet.io/session-duration") != std::string::npos);
+}
+
+TEST_CASE("explain asks for a service account that the watch does not show, as a request does") {
+    running_service node;
+    node.on_upstream([&] {
+        node.kubernetes.unlisted["late"] = make_account("late", "late-role");
+        node.subject->pods().changed(make_pod("late", "late", "127.0.0.5"));
+        node.subject->pods().changed(make_pod("dark", "dark", "127.0.0.6"));
+    });
+    const auto found = node.explain("pod-late");
+    REQUIRE(found.size() == 7);
+    CHECK(found[6].ok);
+    node.on_upstream([&] { node.kubernetes.away = true; });
+    const auto unknown = node.explain("pod-dark");
+    CHECK_FALSE(unknown[2].ok);
+    CHECK(unknown[2].detail.find("the API server is away") != std::string::npos);
+    CHECK(unknown[2].advice.find("annotate") == std::string::npos);
+    node.on_upstream([&] { node.subject->set_synced(false); });
+    CHECK(node.explain("pod-dark")[2].detail.find("have not listed yet") != std::string::npos);
 }
