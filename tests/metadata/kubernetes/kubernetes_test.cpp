@@ -138,11 +138,15 @@ struct fixture {
     }
     void start() {
         subject->start(pods, accounts);
+        run_until([this] { return streams.size() == 2; });
+    }
+    template <class Condition>
+    void run_until(Condition condition) {
         const auto deadline = std::chrono::steady_clock::now() + 10s;
         loop.restart();
-        while (streams.size() < 2 && std::chrono::steady_clock::now() < deadline)
+        while (!condition() && std::chrono::steady_clock::now() < deadline)
             loop.run_one_for(20ms);
-        REQUIRE(streams.size() == 2);
+        REQUIRE(condition());
     }
     template <class T>
     static awaitable<void> store(awaitable<T> question, std::optional<T>& out) {
@@ -183,6 +187,21 @@ TEST_CASE("after the start both watches run, and the sinks have what the server 
             CHECK(r.headers.at("Accept") == "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
         else
             CHECK(r.headers.at("Accept") == "application/json");
+    }
+}
+
+TEST_CASE("F23: where it may not watch, the log names the rights that are needed and in whose name") {
+    for (const auto source : {token_source::request, token_source::impersonate}) {
+        fixture f(source);
+        f.http->on_exchange = [](const auto&) { return refused("forbidden"); };
+        f.subject->start(f.pods, f.accounts);
+        f.run_until([&] { return f.log.count(log_level::warn, "cannot follow") == 2; });
+        CHECK(f.log.count(log_level::warn, "grant get, list and watch on serviceaccounts to the daemon's") ==
+              1);
+        CHECK(f.log.count(log_level::warn,
+                          source == token_source::request
+                              ? "grant get, list and watch on pods to the daemon's"
+                              : "impersonate-on:associated-node:get, :list and :watch on pods") == 1);
     }
 }
 
