@@ -2,6 +2,8 @@
 
 #include <openssl/crypto.h>
 
+#include <cstring>
+
 namespace credlet {
 
 namespace {
@@ -56,17 +58,47 @@ void append_string(Out& out, std::string_view text) {
     out.push_back('"');
 }
 
+// How much of the buffer the strings of a parsed document take: they stand in it in the order of the tape,
+// each with its length before and a zero behind.
+std::size_t strings_size(const simdjson::dom::document& document) {
+    const auto payload = [&](std::size_t i) {
+        return static_cast<std::size_t>(document.tape[i] & simdjson::internal::JSON_VALUE_MASK);
+    };
+    std::size_t size = 0;
+    const std::size_t tape_size = payload(0);
+    for (std::size_t i = 1; i < tape_size; ++i) {
+        switch (document.tape[i] >> 56) {
+        case '"': {
+            std::uint32_t length = 0;
+            std::memcpy(&length, &document.string_buf[payload(i)], sizeof(length));
+            size = payload(i) + sizeof(length) + length + 1;
+            break;
+        }
+        case 'l': // numbers have their value in a word of its own
+        case 'u':
+        case 'd':
+            ++i;
+            break;
+        default:
+            break;
+        }
+    }
+    return size;
+}
+
 } // namespace
 
 json_document::json_document(json_document&& other) noexcept
     : parser_(std::move(other.parser_)),
-      root_(other.root_) {}
+      root_(other.root_),
+      parsed_(other.parsed_) {}
 
 json_document& json_document::operator=(json_document&& other) noexcept {
     if (this != &other) {
         wipe();
         parser_ = std::move(other.parser_);
         root_ = other.root_;
+        parsed_ = other.parsed_;
     }
     return *this;
 }
@@ -76,11 +108,13 @@ json_document::~json_document() { wipe(); }
 void json_document::wipe() noexcept {
     if (!parser_ || !parser_->doc.string_buf)
         return;
-    // As much as simdjson's document::allocate takes for strings.
-    const std::size_t capacity = parser_->doc.capacity();
-    if (capacity > 0)
-        OPENSSL_cleanse(parser_->doc.string_buf.get(),
-                        SIMDJSON_ROUNDUP_N(5 * capacity / 3 + simdjson::SIMDJSON_PADDING, 64));
+    // What was never written is not touched: until then the buffer of a large document takes no memory. A
+    // document that could not be parsed may have written anything, up to what document::allocate takes.
+    const auto& document = parser_->doc;
+    OPENSSL_cleanse(document.string_buf.get(),
+                    parsed_
+                        ? strings_size(document)
+                        : SIMDJSON_ROUNDUP_N(5 * document.capacity() / 3 + simdjson::SIMDJSON_PADDING, 64));
 }
 
 result<json_document> json_document::parse(std::string_view text, std::size_t max_bytes) {
@@ -99,6 +133,7 @@ result<json_document> json_document::parse(std::string_view text, std::size_t ma
     const auto code = document.parser_->parse(padded.data(), padded.size(), false).get(document.root_);
     if (code != simdjson::SUCCESS)
         return fail(errc::malformed, std::string("not JSON: ") + simdjson::error_message(code));
+    document.parsed_ = true;
     return document;
 }
 

@@ -33,6 +33,7 @@ private:
     void wipe() noexcept;
     std::unique_ptr<simdjson::dom::parser> parser_;
     simdjson::dom::element root_;
+    bool parsed_ = false;
 };
 
 // Members that must, or may, be there. A missing member and one of another type are both "none"; a null is
