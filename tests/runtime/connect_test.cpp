@@ -18,7 +18,7 @@ TEST_CASE("F17: an address behind more silent ones than may be tried at once is 
     std::vector<asio::ip::tcp::endpoint> candidates;
     const connect_settings settings{1ms, 30s};
     for (std::size_t i = 0; i < settings.max_parallel + 1; ++i) {
-        const std::string address = "127.0.0." + std::to_string(i + 2);
+        const std::string address = "127.0.1." + std::to_string(i + 2);
         silent.emplace_back(address, port);
         candidates.emplace_back(asio::ip::make_address(address), port);
     }

@@ -110,8 +110,8 @@ TEST_CASE_FIXTURE(https_fixture, "the limit on the whole exchange holds in every
     names->answer.reset();
     start(silent);
     CHECK(cut(failure_of(exchange({}, 100ms))));
-    names->answer = std::vector{asio::ip::make_address("127.0.0.2")};
-    const silent_address full("127.0.0.2", silent.port());
+    names->answer = std::vector{asio::ip::make_address("127.0.1.2")};
+    const silent_address full("127.0.1.2", silent.port());
     start(silent);
     CHECK(cut(failure_of(exchange({}, 100ms))));
 }
@@ -308,8 +308,8 @@ TEST_CASE_FIXTURE(https_fixture,
         cancelled_while("looking up", [&] { return names->calls == 1; });
     }
     SUBCASE("while connecting") {
-        const silent_address full("127.0.0.2", silent.port());
-        names->answer = std::vector{asio::ip::make_address("127.0.0.2")};
+        const silent_address full("127.0.1.2", silent.port());
+        names->answer = std::vector{asio::ip::make_address("127.0.1.2")};
         start(silent);
         cancelled_while("connecting to", [&] { return names->calls == 1; });
     }

@@ -126,8 +126,8 @@ TEST_CASE_FIXTURE(
     https_fixture,
     "F17: when an address does not answer, the next is tried beside it, and first from then on") {
     tls_server server(trusted.issue(), answer_once);
-    const silent_address silent("127.0.0.2", server.port());
-    names->answer = addresses({"127.0.0.2", "127.0.0.1"});
+    const silent_address silent("127.0.1.2", server.port());
+    names->answer = addresses({"127.0.1.2", "127.0.0.1"});
     auto settings = settings_for(server);
     settings.attempt_delay = 50ms;
     settings.connect_timeout = 1h; // an address that were awaited to its end would be awaited for ever
@@ -136,10 +136,10 @@ TEST_CASE_FIXTURE(
 
     // Another address comes before it, and would do.
     tls_server::options how;
-    how.address = "127.0.0.3";
+    how.address = "127.0.1.3";
     how.port = server.port();
     const tls_server other(trusted.issue(), answer_once, how);
-    names->answer = addresses({"127.0.0.3", "127.0.0.2", "127.0.0.1"});
+    names->answer = addresses({"127.0.1.3", "127.0.1.2", "127.0.0.1"});
     time.advance(1min);
     REQUIRE(exchange().has_value());
     REQUIRE(run_until([&] { return names->calls == 2 && at_rest(); }));
@@ -150,7 +150,7 @@ TEST_CASE_FIXTURE(
 
 TEST_CASE_FIXTURE(https_fixture, "F17: an address that refuses is followed by the next at once") {
     tls_server server(trusted.issue(), answer_once);
-    names->answer = addresses({"127.0.0.2", "127.0.0.3", "127.0.0.1"});
+    names->answer = addresses({"127.0.1.2", "127.0.1.3", "127.0.0.1"});
     auto settings = settings_for(server);
     settings.attempt_delay = 1h;
     start(settings);
@@ -164,18 +164,18 @@ TEST_CASE_FIXTURE(https_fixture, "F17: when every address refuses, the error nam
         port = gone.port();
         start(gone);
     }
-    names->answer = addresses({"127.0.0.1", "127.0.0.2"});
+    names->answer = addresses({"127.0.0.1", "127.0.1.2"});
     const auto failure = failure_of(exchange());
     CHECK(failure.kind == errc::connect_failed);
     CHECK(failure.message == "connecting to sts.test:" + std::to_string(port) +
-                                 ": 127.0.0.1: Connection refused; 127.0.0.2: Connection refused");
+                                 ": 127.0.0.1: Connection refused; 127.0.1.2: Connection refused");
 }
 
 TEST_CASE_FIXTURE(https_fixture, "F17: when no address answers, connecting ends at its limit") {
     tls_server server(trusted.issue(), answer_once);
-    const silent_address one("127.0.0.2", server.port());
-    const silent_address two("127.0.0.3", server.port());
-    names->answer = addresses({"127.0.0.2", "127.0.0.3"});
+    const silent_address one("127.0.1.2", server.port());
+    const silent_address two("127.0.1.3", server.port());
+    names->answer = addresses({"127.0.1.2", "127.0.1.3"});
     auto settings = settings_for(server);
     settings.attempt_delay = 50ms;
     settings.connect_timeout = 300ms;
@@ -188,7 +188,10 @@ TEST_CASE_FIXTURE(https_fixture, "F17: when no address answers, connecting ends 
 TEST_CASE_FIXTURE(https_fixture,
                   "F17: an address that accepts but does not serve is tried last from then on") {
     const auto shakes_hands_never = [](tls_peer& peer) { peer.wait_for_close(); };
-    const auto resets_in_the_handshake = [](tls_peer& peer) { peer.reset(); };
+    const auto resets_in_the_handshake = [](tls_peer& peer) {
+        peer.wait_for_bytes();
+        peer.reset();
+    };
     const auto resets_before_its_answer = [](tls_peer& peer) {
         peer.shake_hands();
         peer.read_request();
@@ -203,10 +206,10 @@ TEST_CASE_FIXTURE(https_fixture,
              shakes_hands_never, resets_in_the_handshake, resets_before_its_answer, answers_never}) {
         const tls_server good(trusted.issue(), answer_once);
         tls_server::options how;
-        how.address = "127.0.0.2";
+        how.address = "127.0.1.2";
         how.port = good.port();
         const tls_server bad(trusted.issue(), fails, how);
-        names->answer = addresses({"127.0.0.2", "127.0.0.1"});
+        names->answer = addresses({"127.0.1.2", "127.0.0.1"});
         auto settings = settings_for(bad);
         settings.attempt_delay = 10s; // the address that accepts has no rival
         start(settings);
@@ -224,18 +227,18 @@ TEST_CASE_FIXTURE(https_fixture,
 TEST_CASE_FIXTURE(https_fixture, "F17: a preferred address that stops serving loses its preference") {
     std::atomic<bool> broken = false;
     tls_server first(trusted.issue(), [&](tls_peer& peer) {
-        if (broken)
-            peer.reset();
-        else
-            answer_once(peer);
+        if (!broken)
+            return answer_once(peer);
+        peer.wait_for_bytes();
+        peer.reset();
     });
     tls_server::options how;
-    how.address = "127.0.0.2";
+    how.address = "127.0.1.2";
     how.port = first.port();
     tls_server second(trusted.issue(), answer_once, how);
     auto settings = settings_for(first);
     settings.attempt_delay = 10s;
-    names->answer = addresses({"127.0.0.1", "127.0.0.2"});
+    names->answer = addresses({"127.0.0.1", "127.0.1.2"});
     start(settings);
     REQUIRE(exchange().has_value());
     CHECK(first.accepted() == 1);

@@ -130,6 +130,11 @@ void tls_peer::reset() {
     ::connect(socket_, &nowhere, sizeof nowhere);
 }
 
+void tls_peer::wait_for_bytes() const {
+    char byte = 0;
+    ::recv(socket_, &byte, 1, MSG_PEEK);
+}
+
 void tls_peer::wait_for_close() {
     std::array<char, 4096> chunk{};
     while (::recv(socket_, chunk.data(), chunk.size(), 0) > 0) {

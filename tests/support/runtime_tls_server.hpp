@@ -42,6 +42,7 @@ public:
     void write_plain(std::string_view bytes); // past TLS
     void close_notify();                      // "nothing follows", as TLS says it
     void reset();                             // ends the connection with RST
+    void wait_for_bytes() const;              // until the client has begun to speak
     void wait_for_close();                    // reads until the client leaves or the server stops
     void park() const;                        // until the client leaves or the server stops, without reading
     // Reads requests and gives each the same answer, until the client leaves.
@@ -60,6 +61,8 @@ class tls_server {
 public:
     using script = std::function<void(tls_peer&)>;
     struct options {
+        // A second address with the port of the first is one of 127.0.1.0/24: where callers come from
+        // 127.0.0.0/24, the port may be taken by one of them.
         std::string address = "127.0.0.1";
         std::uint16_t port = 0; // 0: any
         bool only_tls_1_1 = false;
