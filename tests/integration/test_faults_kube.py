@@ -258,17 +258,45 @@ def test_F29_the_clusters_ca_may_be_replaced(own, new_pod):
         recovers(world, daemon, new_pod(in_world=world), 8)
 
 
-@pytest.mark.parametrize("fault", [{"kind": "status", "status": 500}, {"kind": "hang"}, {"kind": "reset"},
-                                   {"kind": "garbage"}, {"kind": "error", "code": "Forbidden", "status": 403},
-                                   {"kind": "truncate", "bytes": -5}, {"kind": "throttle", "rate": 0.001, "burst": 0}])
-def test_F31_token_requests_fail(world, credlet, new_pod, warm_pod, fault):
+UNRELATED = "no relationship found between node 'node-1' and this object"
+TRANSIENT = [{"kind": "status", "status": 500}, {"kind": "hang"}, {"kind": "reset"}, {"kind": "garbage"},
+             {"kind": "truncate", "bytes": -5}, {"kind": "throttle", "rate": 0.001, "burst": 0},
+             {"kind": "error", "code": "Forbidden", "status": 403, "message": UNRELATED},
+             {"kind": "error", "code": "Invalid", "status": 422, "message": "bound pod is not on the caller's node"}]
+DEFINITIVE = [{"kind": "error", "code": "Forbidden", "status": 403}, {"kind": "error", "code": "Invalid", "status": 422},
+              {"kind": "error", "code": "NotFound", "status": 404}, {"kind": "error", "code": "Conflict", "status": 409}]
+
+
+def token_request_fails(world, credlet, new_pod, warm_pod, fault):
+    """What a pod is told whose token requests fail so. Nobody else notices, and it goes on when they succeed again."""
     warm, cold = warm_pod(), new_pod(kube_fault=fault)
-    name = cold["role_arn"].rsplit("/", 1)[1]
-    answer = credlet.imds_credentials(cold["ip"], name)
-    assert answer.status == 503 or answer.status == 200 and answer.json["Code"] != "Success"
+    answer = credlet.imds_credentials(cold["ip"], cold["role_arn"].rsplit("/", 1)[1])
     assert credlet.credentials(warm["ip"]).json["AccessKeyId"] == warm["access_key_id"]
     world.clear()
     recovers(world, credlet, cold, 8)
+    return answer
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_F31_token_requests_fail_for_a_time(world, credlet, new_pod, warm_pod, fault):
+    answer = token_request_fails(world, credlet, new_pod, warm_pod, fault)
+    assert answer.status == 503 and answer.json["Code"] == "ServiceUnavailable"
+
+
+@pytest.mark.parametrize("fault", DEFINITIVE)
+def test_F31_token_requests_are_refused(world, credlet, new_pod, warm_pod, fault):
+    answer = token_request_fails(world, credlet, new_pod, warm_pod, fault)
+    assert answer.status == 503 and answer.json["Code"] == fault["code"] and "no token for service account" in answer.json["Message"]
+
+
+def test_F31_the_node_authorizer_lags_behind_a_pod_that_is_new(start_world, start_credlet, new_pod):
+    """That is no refusal: it is asked again at once."""
+    world = start_world(settings={"constrained_impersonation": True})
+    daemon = start_credlet(world, "--token-source", "impersonate")
+    lag = {"kind": "error", "code": "Forbidden", "status": 403, "message": UNRELATED, "count": 1}
+    pod = new_pod(in_world=world, kube_fault=lag)
+    recovers(world, daemon, pod, 4)  # a refusal would be remembered for 5 s
+    assert daemon.metric("token_requests_total", source="impersonate", result="ok") == 1
 
 
 def test_F31_a_pod_that_cannot_be_bound_is_not_the_end(world, credlet, new_pod):
@@ -293,6 +321,17 @@ def test_tokens_are_obtained_in_every_way(start_world, start_credlet, new_pod, s
     pod = new_pod(in_world=world)
     recovers(world, daemon, pod, 5)
     assert daemon.metric("token_requests_total", source=used, result="ok") >= 1
+
+
+def test_T23_a_token_dies_with_its_pod_also_where_the_daemon_acts_as_its_node(start_world, start_credlet, new_pod, address):
+    """To a node the API server says of a pod that is gone what it says of another node's."""
+    world = start_world(settings={"constrained_impersonation": True})
+    daemon = start_credlet(world, "--token-source", "impersonate")
+    pod = new_pod(in_world=world)
+    token = world.mint(pod=f"prod/{pod['name']}")
+    genuine(world, wait_until(lambda: served(daemon.credentials(address, token=token)), 5, "an answer"), pod)
+    world.delete_pod("prod", pod["name"])
+    wait_until(lambda: daemon.credentials(address, token=token).status == 403, 2, "the token's end")
 
 
 def test_the_callers_own_token_needs_no_right_at_all(start_world, start_credlet, new_pod, address):
