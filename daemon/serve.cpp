@@ -9,6 +9,7 @@
 #include "metadata/kubernetes/kubernetes.hpp"
 #include "metadata/service.hpp"
 #include "metrics/metrics.hpp"
+#include "runtime/event_log.hpp"
 #include "runtime/http_server.hpp"
 #include "runtime/https_client.hpp"
 #include "runtime/log.hpp"
@@ -251,7 +252,9 @@ result<void> process::build() {
     http.ca_file = options_.sts_ca_file;
     http.user_agent = "credlet/" CREDLET_VERSION;
     http.max_connections = options_.sts_max_in_flight;
-    auto client = make_https_client(upstream_, time_, names, std::move(http));
+    const auto ca_read = [this](bool ok) { metrics_->kubernetes().token_reloaded("ca", ok); };
+    auto client = make_https_client(upstream_, time_, names, std::move(http),
+                                    log_client_events(log_, time_, "STS", ca_read));
     if (!client)
         return in_context("the certificates for STS (--sts-ca-file)", client.error());
     sts_http_ = std::move(*client);
@@ -311,7 +314,9 @@ void process::build_admin() {
     limits.max_connections = 64;
     limits.max_connections_per_peer = 32;
     limits.request_timeout = 30s; // an explanation may wait for STS
-    admin_ = make_http_server(upstream_, time_, *admin_handler_, limits);
+    http_server_events events;
+    events.handler_failed = log_handler_failures(log_, time_, "admin");
+    admin_ = make_http_server(upstream_, time_, *admin_handler_, limits, std::move(events));
 }
 
 // A link-local address may appear after we do, and the process that we replace may still hold it: both are

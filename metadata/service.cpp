@@ -6,6 +6,7 @@
 #include "metadata/explain.hpp"
 #include "metadata/serving_handler.hpp"
 #include "metadata/upstream_core.hpp"
+#include "runtime/event_log.hpp"
 #include "runtime/waiters.hpp"
 
 #include <boost/asio/post.hpp>
@@ -276,11 +277,12 @@ imds_sessions::key random_key() {
     return key;
 }
 
-http_server_events count_connections(metrics::serving_metrics& metrics) {
+http_server_events count_connections(metrics::serving_metrics& metrics, logger& log, const clock& time) {
     http_server_events events;
     events.opened = [&metrics] { metrics.connection_opened(); };
     events.closed = [&metrics] { metrics.connection_closed(); };
     events.rejected = [&metrics](std::string_view reason) { metrics.rejected(reason); };
+    events.handler_failed = log_handler_failures(log, time, "pods");
     return events;
 }
 
@@ -303,7 +305,7 @@ public:
                        asio::post(upstream_loop, [this, shared] { upstream_.submit(std::move(*shared)); });
                    }),
           server_(make_http_server(serving_loop, time, handler_, settings_.http,
-                                   count_connections(serving_metrics))) {}
+                                   count_connections(serving_metrics, log, time))) {}
 
     object_sink<pod>& pods() override { return pod_feed_; }
     object_sink<service_account>& service_accounts() override { return account_feed_; }

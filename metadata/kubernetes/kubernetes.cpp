@@ -3,6 +3,7 @@
 #include "metadata/kubernetes/token_request.hpp"
 #include "metadata/kubernetes/token_sources.hpp"
 #include "metadata/kubernetes/token_verifier.hpp"
+#include "runtime/event_log.hpp"
 
 #include <algorithm>
 
@@ -271,12 +272,9 @@ make_kubernetes(asio::io_context& loop, task_group& tasks, const clock& time, ra
     client.user_agent = "credlet/" CREDLET_VERSION;
     client.max_connections = max_connections;
     client.read_timeout = answer_timeout;
-    https_client_events events;
-    events.ca_reloaded = [&metrics, &log] {
-        metrics.token_reloaded("ca", true);
-        log.info("the API server's CA was read again");
-    };
-    auto http = make_https_client(loop, time, std::move(names), std::move(client), std::move(events));
+    const auto ca_read = [&metrics](bool ok) { metrics.token_reloaded("ca", ok); };
+    auto http = make_https_client(loop, time, std::move(names), std::move(client),
+                                  log_client_events(log, time, "Kubernetes API", ca_read));
     if (http.has_error())
         return in_context("the API server's CA (--kube-ca-file)", http.error());
     return assemble(loop, tasks, time, random, std::move(*http), chooser, metrics, log, std::move(s));

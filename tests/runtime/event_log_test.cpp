@@ -1,4 +1,4 @@
-#include "runtime/https_client_log.hpp"
+#include "runtime/event_log.hpp"
 #include "tests/support/manual_clock.hpp"
 #include "tests/support/recording_log.hpp"
 
@@ -15,7 +15,7 @@ struct fixture {
     recording_log log;
     std::vector<bool> ca_reads;
     https_client_events events =
-        logged_events(log, time, "sts.test", [this](bool ok) { ca_reads.push_back(ok); });
+        log_client_events(log, time, "sts.test", [this](bool ok) { ca_reads.push_back(ok); });
 };
 
 } // namespace
@@ -45,4 +45,21 @@ TEST_CASE_FIXTURE(fixture, "what becomes of the CA file is told and counted") {
     CHECK(log.lines[0].field("server") == "sts.test");
     CHECK(log.lines[1].level == log_level::warn);
     CHECK(log.lines[1].field("error") == "the CA file holds no certificate");
+}
+
+TEST_CASE_FIXTURE(fixture,
+                  "an exception in a request handler is told as an error, once a minute per reason") {
+    const auto failed = log_handler_failures(log, time, "pods");
+    for (int i = 0; i < 60; ++i) {
+        failed("out of range");
+        time.advance(1s);
+    }
+    failed("another bug");
+    REQUIRE(log.lines.size() == 2);
+    CHECK(log.lines[0].level == log_level::error);
+    CHECK(log.lines[0].field("listener") == "pods");
+    CHECK(log.lines[0].field("error") == "out of range");
+    CHECK(log.lines[1].field("error") == "another bug");
+    failed("out of range");
+    CHECK(log.lines.back().field("suppressed") == "59");
 }
