@@ -1,8 +1,8 @@
 #include "daemon/options.hpp"
 
 #include "daemon/configuration_file.hpp"
-#include "daemon/read_file.hpp"
 #include "daemon/settings.hpp"
+#include "runtime/file.hpp"
 
 #include <CLI/CLI.hpp>
 

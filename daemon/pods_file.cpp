@@ -1,8 +1,8 @@
 #include "daemon/pods_file.hpp"
 
-#include "daemon/read_file.hpp"
 #include "metadata/kubernetes/jwks.hpp"
 #include "metadata/kubernetes/jwt.hpp"
+#include "runtime/file.hpp"
 
 #include <algorithm>
 #include <filesystem>

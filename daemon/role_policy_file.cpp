@@ -1,7 +1,7 @@
 #include "daemon/role_policy_file.hpp"
 
 #include "daemon/json_members.hpp"
-#include "daemon/read_file.hpp"
+#include "runtime/file.hpp"
 
 #include <algorithm>
 
