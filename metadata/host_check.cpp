@@ -1,5 +1,7 @@
 #include "metadata/host_check.hpp"
 
+#include "runtime/ascii.hpp"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -9,8 +11,6 @@ namespace credlet::metadata {
 namespace {
 
 constexpr std::size_t max_host = 255;
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 struct host_name {
     std::string_view name;
@@ -47,7 +47,7 @@ host_check::host_check(std::span<const std::string> extra) {
          {"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "169.254.169.254", "fd00:ec2::254"})
         names_.emplace(fixed, 0);
     for (std::string name : extra) {
-        std::transform(name.begin(), name.end(), name.begin(), lower);
+        std::transform(name.begin(), name.end(), name.begin(), ascii::lower);
         if (name.starts_with('[') && name.ends_with(']'))
             name = name.substr(1, name.size() - 2);
         names_.emplace(std::move(name), 0);
@@ -59,7 +59,7 @@ bool host_check::ours(std::string_view host, const boost::asio::ip::address& loc
     if (name.empty() || name.size() > max_host)
         return false;
     std::array<char, max_host> buffer{};
-    std::transform(name.begin(), name.end(), buffer.begin(), lower);
+    std::transform(name.begin(), name.end(), buffer.begin(), ascii::lower);
     const std::string_view lowered(buffer.data(), name.size());
     if (bracketed != (lowered.find(':') != std::string_view::npos)) // brackets are for IPv6 addresses
         return false;

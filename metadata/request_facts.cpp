@@ -1,6 +1,7 @@
 #include "metadata/request_facts.hpp"
 
 #include "metadata/imds_session.hpp"
+#include "runtime/ascii.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -11,13 +12,6 @@ namespace {
 
 constexpr std::size_t max_token = 20000;
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-bool same(std::string_view name, std::string_view lower_case) {
-    return name.size() == lower_case.size() && std::equal(name.begin(), name.end(), lower_case.begin(),
-                                                          [](char a, char b) { return lower(a) == b; });
-}
-
 // Takes a header that may be there once; there twice is there without a value.
 void take_single(bool& there, std::string_view& into, std::string_view value) {
     into = there ? std::string_view() : value;
@@ -26,7 +20,8 @@ void take_single(bool& there, std::string_view& into, std::string_view value) {
 
 std::string_view without_scheme(std::string_view authorization) {
     constexpr std::string_view bearer = "bearer ";
-    if (authorization.size() > bearer.size() && same(authorization.substr(0, bearer.size()), bearer))
+    if (authorization.size() > bearer.size() &&
+        ascii::equal_ignoring_case(authorization.substr(0, bearer.size()), bearer))
         authorization.remove_prefix(bearer.size());
     return authorization;
 }
@@ -78,40 +73,40 @@ request_facts read_facts(const request_head& head) {
     facts.what = find_route(head.target);
     facts.wrong_method = head.method != (facts.what.where == route::imds_token ? "PUT" : "GET");
     facts.host = head.host;
-    bool has_authorization = false;
+    bool has_ttl = false;
     for (const auto& [name, value] : head.headers()) {
         switch (name.size()) {
         case 3:
-            facts.forwarded |= same(name, "via");
+            facts.forwarded |= ascii::equal_ignoring_case(name, "via");
             break;
         case 6:
-            facts.browser |= same(name, "origin");
+            facts.browser |= ascii::equal_ignoring_case(name, "origin");
             break;
         case 9:
-            facts.forwarded |= same(name, "forwarded") || same(name, "x-real-ip");
+            facts.forwarded |= ascii::equal_ignoring_case(name, "forwarded") ||
+                               ascii::equal_ignoring_case(name, "x-real-ip");
             break;
         case 13:
-            if (same(name, "authorization"))
-                take_single(has_authorization, facts.token, value);
+            if (ascii::equal_ignoring_case(name, "authorization"))
+                take_single(facts.has_authorization, facts.token, value);
             break;
         case 15:
-            facts.forwarded |= same(name, "x-forwarded-for");
+            facts.forwarded |= ascii::equal_ignoring_case(name, "x-forwarded-for");
             break;
         case 24:
-            if (same(name, "x-aws-ec2-metadata-token"))
+            if (ascii::equal_ignoring_case(name, "x-aws-ec2-metadata-token"))
                 take_single(facts.has_session, facts.session, value);
             break;
         case 36:
-            if (same(name, "x-aws-ec2-metadata-token-ttl-seconds"))
-                take_single(facts.has_ttl, facts.ttl, value);
+            if (ascii::equal_ignoring_case(name, "x-aws-ec2-metadata-token-ttl-seconds"))
+                take_single(has_ttl, facts.ttl, value);
             break;
         default:
             break;
         }
-        if (name.size() > 10 && lower(name.front()) == 's')
-            facts.browser |= same(name.substr(0, 10), "sec-fetch-");
+        if (name.size() > 10 && ascii::lower(name.front()) == 's')
+            facts.browser |= ascii::equal_ignoring_case(name.substr(0, 10), "sec-fetch-");
     }
-    facts.has_authorization = has_authorization;
     facts.token = without_scheme(facts.token);
     return facts;
 }
