@@ -38,7 +38,7 @@ inline constexpr std::size_t max_credentials_body = 10000;
 [[nodiscard]] reply_ptr render_identity_document(std::string_view region, std::string_view availability_zone,
                                                  std::string_view account_id, std::string_view instance_id,
                                                  wall_time now);
-[[nodiscard]] reply_ptr render_text(std::string_view text);
+[[nodiscard]] reply_ptr render_text(std::string_view body);
 [[nodiscard]] reply_ptr render_session_token(std::string_view token, std::chrono::seconds ttl);
 
 // The replies that are always the same, rendered once.

@@ -193,7 +193,7 @@ serving_core::identity serving_core::identify_session(const context& c) {
         settings_.identity == identity_mode::token || settings_.identity == identity_mode::both;
     if (!c.facts.has_session && settings_.imds_v1 && !token_wanted)
         return identify_address(c, claim);
-    const identity nobody{nullptr, refusal_step(replies_.bad_session, reason::bad_session)};
+    identity nobody{nullptr, refusal_step(replies_.bad_session, reason::bad_session)};
     const auto session = sessions_.check(c.facts.session, c.now);
     if (!session)
         return nobody;

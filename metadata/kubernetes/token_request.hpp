@@ -16,7 +16,7 @@ inline constexpr std::chrono::seconds min_token_lifetime{600};
 
 // POST .../serviceaccounts/NAME/token. The audience is always named: without one, Kubernetes would hand out a
 // token for its own API. The binding names the pod by name and uid, so that it ends with the pod.
-api_request make_token_request(const pod& bound_to, std::string_view audience, std::chrono::seconds lifetime);
+api_request make_token_request(const pod& p, std::string_view audience, std::chrono::seconds lifetime);
 
 struct requested_token {
     secret_string jwt;
@@ -35,7 +35,7 @@ bool concerns_pod(const api_error& e);
 // Kubernetes' own words and what to do; everything else may go away by itself, and so may a refusal because
 // the Node authorizer, NodeRestriction or the chart's admission policy has not yet seen that the pod was
 // scheduled here. source: "request" or "impersonate".
-sts::failure token_failure(const api_error& e, std::string_view source, const pod& bound_to,
+sts::failure token_failure(const api_error& e, std::string_view source, const pod& p,
                            std::string_view audience, std::string_view node_name);
 
 } // namespace credlet::metadata::kubernetes

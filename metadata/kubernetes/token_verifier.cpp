@@ -25,7 +25,7 @@ struct waiter {
 
 } // namespace
 
-token_verifier::token_verifier(asio::any_io_executor executor, task_group& tasks, api_client& api,
+token_verifier::token_verifier(const asio::any_io_executor& executor, task_group& tasks, api_client& api,
                                const clock& time, random_source& random, metrics::kubernetes_metrics& metrics,
                                logger& log, settings s)
     : tasks_(tasks),
@@ -36,7 +36,7 @@ token_verifier::token_verifier(asio::any_io_executor executor, task_group& tasks
       settings_(std::move(s)),
       keys_(settings_.keys, random),
       issuer_(settings_.issuer),
-      fetched_(std::move(executor), asio::steady_timer::time_point::max()) {}
+      fetched_(executor, asio::steady_timer::time_point::max()) {}
 
 awaitable<void> token_verifier::run() {
     co_await asio::this_coro::throw_if_cancelled(false);

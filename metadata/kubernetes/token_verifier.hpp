@@ -24,8 +24,9 @@ public:
         std::chrono::milliseconds request_timeout{5000};
         std::size_t max_waiting = 1024; // verifications that wait for a fetch
     };
-    token_verifier(asio::any_io_executor executor, task_group& tasks, api_client& api, const clock& time,
-                   random_source& random, metrics::kubernetes_metrics& metrics, logger& log, settings s);
+    token_verifier(const asio::any_io_executor& executor, task_group& tasks, api_client& api,
+                   const clock& time, random_source& random, metrics::kubernetes_metrics& metrics,
+                   logger& log, settings s);
 
     // Fetches keys (and issuer) at once and then regularly, until cancelled.
     awaitable<void> run();
