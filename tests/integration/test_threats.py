@@ -305,7 +305,10 @@ def test_T22_every_claim_counts(world, credlet, warm_pod):
     ]
     for i, how in enumerate(wrong):
         answer = credlet.credentials(f"127.71.0.{i + 1}", token=world.mint(pod=f"prod/{pod['name']}", **how))
-        assert answer.status in (400, 403) and b"AccessKeyId" not in answer.body, (how, answer)
+        # What the cluster's key has signed in another issuer's name may be the first token of a new one: until that has
+        # been looked up, which is done once in half a minute, nobody can tell.
+        refusals = (400, 403, 503) if "iss" in how.get("claims", {}) else (400, 403)
+        assert answer.status in refusals and b"AccessKeyId" not in answer.body, (how, answer)
     genuine(world, credlet.credentials("127.71.1.1", token=world.mint(pod=f"prod/{pod['name']}")), pod)
 
 
