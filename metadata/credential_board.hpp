@@ -8,8 +8,7 @@
 
 namespace credlet::metadata {
 
-// Credentials are served until this long before they expire.
-inline constexpr std::chrono::seconds serve_until_before_expiry{60};
+using sts::serve_until_before_expiry;
 
 class credential_board {
 public:

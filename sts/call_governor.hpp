@@ -39,7 +39,6 @@ public:
     void finished(boot_time started, bool throttled, boot_time now);
 
     [[nodiscard]] double allowed_rate(boot_time now) const;
-    [[nodiscard]] std::size_t in_flight() const { return in_flight_; }
 
 private:
     void refill(boot_time now);

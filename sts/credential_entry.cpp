@@ -28,21 +28,16 @@ nanoseconds share_of(nanoseconds whole, double share) {
 
 } // namespace
 
-bool credential_entry::usable(boot_time now, const store_settings& s) const {
-    return current_ && now < current_->expires - s.serve_until_before_expiry;
+bool credential_entry::usable(boot_time now) const {
+    return current_ && now < current_->expires - serve_until_before_expiry;
 }
 
-void credential_entry::demand(boot_time now, boot_time until, const store_settings& s) {
-    if (usable(now, s) || (definitive_until_ && now < *definitive_until_))
+void credential_entry::demand(boot_time now, boot_time until) {
+    if (usable(now) || (definitive_until_ && now < *definitive_until_))
         return;
     asked_ = true;
     demand_until_ = std::max(demand_until_, until);
     attempt_at_ = std::min(attempt_at_, std::max(now, demand_not_before_));
-}
-
-void credential_entry::hasten_first(boot_time at) {
-    if (!issued_before_ && failures_ == 0)
-        attempt_at_ = std::min(attempt_at_, at);
 }
 
 call_reason credential_entry::reason(boot_time now) const {
@@ -66,7 +61,7 @@ void credential_entry::start(boot_time now) {
 
 void credential_entry::succeed(credentials issued, boot_time now, const store_settings& s,
                                random_source& random) {
-    if (issued.expires - now <= s.serve_until_before_expiry) {
+    if (issued.expires - now <= serve_until_before_expiry) {
         failure f;
         f.code = "ExpiredCredentials";
         f.message = "STS answered with credentials that have expired or are about to; check STS's clock and "
@@ -90,11 +85,11 @@ void credential_entry::succeed(credentials issued, boot_time now, const store_se
     attempt_at_ = life < short_lived ? earliest : std::max(refresh, earliest);
     // A caller who finds nothing left of a life this short waits no longer than a failure would make him
     // wait.
-    const auto line = issued.expires - s.serve_until_before_expiry;
+    const auto line = issued.expires - serve_until_before_expiry;
     demand_not_before_ = std::min<boot_time>(earliest, std::max<boot_time>(line, now + s.demand_backoff_max));
 
     // An answer of an STS gone wrong must not replace what lasts longer.
-    if (!usable(now, s) || issued.expires >= current_->expires)
+    if (!usable(now) || issued.expires >= current_->expires)
         current_ = std::make_shared<const credentials>(std::move(issued));
 }
 
@@ -156,7 +151,7 @@ void credential_entry::fail_definitively(bool denied, boot_time now, const store
 
     // Only a denial says that the role is not ours any more; the other kinds say that we cannot ask properly,
     // which is no reason to take away what works.
-    if (!denied || !usable(now, s))
+    if (!denied || !usable(now))
         return;
     if (first_denial_ && now - *first_denial_ >= s.second_denial_after) {
         current_.reset();
@@ -167,8 +162,8 @@ void credential_entry::fail_definitively(bool denied, boot_time now, const store
     attempt_at_ = now + share_of(s.second_denial_after, 1 + 0.5 * random.unit());
 }
 
-void credential_entry::elapse(boot_time now, const store_settings& s) {
-    if (!usable(now, s))
+void credential_entry::elapse(boot_time now) {
+    if (!usable(now))
         current_.reset();
     if (definitive_until_ && now >= *definitive_until_)
         definitive_until_.reset();
@@ -177,15 +172,15 @@ void credential_entry::elapse(boot_time now, const store_settings& s) {
 std::optional<boot_time> credential_entry::next_change(boot_time now, const store_settings& s) const {
     std::optional<boot_time> at = definitive_until_;
     if (current_) {
-        const auto line = current_->expires - s.serve_until_before_expiry;
+        const auto line = current_->expires - serve_until_before_expiry;
         const auto next = now < urgent_from(s) ? std::min(urgent_from(s), line) : line;
         at = at ? std::min(*at, next) : next;
     }
     return at;
 }
 
-entry_state credential_entry::state(boot_time now, bool in_flight, const store_settings& s) const {
-    const bool served = usable(now, s);
+entry_state credential_entry::state(boot_time now, bool in_flight) const {
+    const bool served = usable(now);
     if (problem_)
         return served ? entry_state::stale : entry_state::failed;
     if (!served)
@@ -193,15 +188,14 @@ entry_state credential_entry::state(boot_time now, bool in_flight, const store_s
     return in_flight || now >= attempt_at_ ? entry_state::renewing : entry_state::fresh;
 }
 
-lookup_result credential_entry::answer(boot_time now, bool in_flight, const store_settings& s) const {
+lookup_result credential_entry::answer(boot_time now, bool in_flight) const {
     lookup_result r;
-    r.state = state(now, in_flight, s);
-    if (usable(now, s))
+    r.state = state(now, in_flight);
+    if (usable(now))
         r.usable = current_;
     r.problem = problem_;
     r.problem_is_definitive = definitive_until_ && now < *definitive_until_;
     r.problem_until = definitive_until_.value_or(boot_time{});
-    r.in_flight = in_flight;
     return r;
 }
 

@@ -18,9 +18,7 @@ public:
 
     // A caller waits until then. Nothing comes of it while a definitive answer is remembered or credentials
     // can be served: nobody has to wait then.
-    void demand(boot_time now, boot_time until, const store_settings& s);
-    // The first call may be made as early as that, if there was none yet.
-    void hasten_first(boot_time at);
+    void demand(boot_time now, boot_time until);
 
     // A call starts now; succeed or fail follows.
     void start(boot_time now);
@@ -28,7 +26,7 @@ public:
     void fail(failure f, boot_time now, const store_settings& s, random_source& random);
 
     // Lets go of credentials in their last minute and forgets what is remembered only so long.
-    void elapse(boot_time now, const store_settings& s);
+    void elapse(boot_time now);
     // When elapse() next has something to do, or standing() changes by itself.
     [[nodiscard]] std::optional<boot_time> next_change(boot_time now, const store_settings& s) const;
 
@@ -42,11 +40,11 @@ public:
     [[nodiscard]] bool wants_fresh_token() const { return token_rejection_.has_value(); }
     [[nodiscard]] const std::shared_ptr<const credential_spec>& spec() const { return spec_; }
 
-    [[nodiscard]] entry_state state(boot_time now, bool in_flight, const store_settings& s) const;
-    [[nodiscard]] lookup_result answer(boot_time now, bool in_flight, const store_settings& s) const;
+    [[nodiscard]] entry_state state(boot_time now, bool in_flight) const;
+    [[nodiscard]] lookup_result answer(boot_time now, bool in_flight) const;
 
 private:
-    [[nodiscard]] bool usable(boot_time now, const store_settings& s) const;
+    [[nodiscard]] bool usable(boot_time now) const;
     [[nodiscard]] boot_time urgent_from(const store_settings& s) const; // only where there is current_
     void fail_definitively(bool denied, boot_time now, const store_settings& s, random_source& random);
     void back_off(std::optional<std::chrono::milliseconds> retry_after, boot_time now,

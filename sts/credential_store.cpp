@@ -13,8 +13,7 @@ namespace {
 
 struct held {
     credential_entry entry;
-    std::uint64_t order; // of arrival: decides between equal times
-    std::size_t retained = 1;
+    std::uint64_t order;    // of arrival: decides between equal times
     std::uint64_t call = 0; // in flight; 0: none
     // Where it stands in the agenda and in the queues, to find it again.
     std::optional<boot_time> woken_at;
@@ -122,16 +121,10 @@ credential_store::~credential_store() = default;
 void credential_store::retain(const credential_spec& spec, boot_time now,
                               std::chrono::nanoseconds prefetch_delay) {
     const auto key = spec.key();
-    const auto found = impl_->entries.find(key);
-    if (found != impl_->entries.end()) {
-        ++found->second.retained;
-        found->second.entry.hasten_first(now + prefetch_delay);
-        impl_->reschedule(*found, now);
+    if (impl_->entries.contains(key))
         return;
-    }
     held h{credential_entry(std::make_shared<const credential_spec>(spec), now + prefetch_delay),
            ++impl_->last_order,
-           1,
            0,
            {},
            {},
@@ -148,7 +141,7 @@ void credential_store::retain(const credential_spec& spec, boot_time now,
 
 void credential_store::release(const credential_key& key, boot_time) {
     const auto found = impl_->entries.find(key);
-    if (found == impl_->entries.end() || --found->second.retained > 0)
+    if (found == impl_->entries.end())
         return;
     impl_->remove_from_schedule(*found);
     impl_->entries.erase(found);
@@ -159,7 +152,7 @@ void credential_store::demand(const credential_key& key, boot_time now, boot_tim
     const auto found = impl_->entries.find(key);
     if (found == impl_->entries.end())
         return;
-    found->second.entry.demand(now, until, impl_->settings);
+    found->second.entry.demand(now, until);
     impl_->reschedule(*found, now);
 }
 
@@ -167,7 +160,7 @@ std::vector<call> credential_store::due(boot_time now) {
     auto& agenda = impl_->agenda;
     while (!agenda.empty() && agenda.begin()->at <= now) {
         node& n = *agenda.begin()->who;
-        n.second.entry.elapse(now, impl_->settings);
+        n.second.entry.elapse(now);
         impl_->changed.insert(n.first);
         impl_->reschedule(n, now);
     }
@@ -217,9 +210,8 @@ void credential_store::finish(std::uint64_t call_id, outcome<credentials> result
 
 lookup_result credential_store::lookup(const credential_key& key, boot_time now) const {
     const auto found = impl_->entries.find(key);
-    return found == impl_->entries.end()
-               ? lookup_result{}
-               : found->second.entry.answer(now, found->second.call != 0, impl_->settings);
+    return found == impl_->entries.end() ? lookup_result{}
+                                         : found->second.entry.answer(now, found->second.call != 0);
 }
 
 std::vector<credential_key> credential_store::take_changed() {
@@ -231,7 +223,7 @@ std::vector<credential_key> credential_store::take_changed() {
 credential_store::counts credential_store::count(boot_time now) const {
     counts c;
     for (const auto& [key, h] : impl_->entries) {
-        switch (h.entry.state(now, h.call != 0, impl_->settings)) {
+        switch (h.entry.state(now, h.call != 0)) {
         case entry_state::fresh:
             ++c.fresh;
             break;
@@ -245,17 +237,13 @@ credential_store::counts credential_store::count(boot_time now) const {
             ++c.failed;
             break;
         case entry_state::pending:
-            ++c.pending;
-            break;
         case entry_state::absent:
             break;
         }
     }
-    c.in_flight = impl_->flights.size();
     return c;
 }
 
 double credential_store::allowed_rate(boot_time now) const { return impl_->governor.allowed_rate(now); }
-std::size_t credential_store::size() const { return impl_->entries.size(); }
 
 } // namespace credlet::sts

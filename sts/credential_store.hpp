@@ -28,7 +28,6 @@ enum class call_reason { demand, renewal, prefetch }; // highest priority first
 struct store_settings {
     double refresh_at = 0.5, refresh_jitter = 0.1; // of life
     double urgent_at = 0.7; // of life: 18 minutes before an hour is over, when SDKs would soon ask for more
-    std::chrono::milliseconds serve_until_before_expiry{60000};
     double calls_per_second = 20;
     double burst = 200;
     std::size_t max_in_flight = 16;
@@ -61,7 +60,6 @@ struct lookup_result {
         problem; // of the last call, if it failed; with denial_memory still running for denials
     bool problem_is_definitive = false; // answer it now (negative cache); else waiting may help
     boot_time problem_until{};          // until when a definitive problem is remembered
-    bool in_flight = false;
 };
 
 class credential_store {
@@ -70,8 +68,8 @@ public:
     ~credential_store();
 
     // Somebody on this node is entitled to these credentials: keep them warm, first call not before now +
-    // delay. Counted: as many releases as retains drop them. Idempotent specs: a second retain may carry
-    // another session name, the first stays.
+    // delay, until release(). A second retain changes nothing: specs of one key may differ in the session
+    // name, and the first stays.
     void retain(const credential_spec& spec, boot_time now, std::chrono::nanoseconds prefetch_delay);
     void release(const credential_key& key, boot_time now);
 
@@ -94,11 +92,10 @@ public:
     std::vector<credential_key> take_changed();
 
     struct counts {
-        std::size_t fresh = 0, renewing = 0, stale = 0, failed = 0, pending = 0, in_flight = 0;
+        std::size_t fresh = 0, renewing = 0, stale = 0, failed = 0;
     };
     [[nodiscard]] counts count(boot_time now) const;
     [[nodiscard]] double allowed_rate(boot_time now) const;
-    [[nodiscard]] std::size_t size() const;
 
 private:
     struct impl;

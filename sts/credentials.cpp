@@ -5,7 +5,6 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
-#include <cstring>
 
 namespace credlet::sts {
 
@@ -42,12 +41,6 @@ constexpr std::size_t hash_digits = 16;
 constexpr std::size_t min_arn = 20, max_arn = 2048, max_path = 512, max_role_name = 64;
 
 } // namespace
-
-std::size_t credential_key_hash::operator()(const credential_key& k) const noexcept {
-    std::size_t h = 0;
-    std::memcpy(&h, k.digest.data(), sizeof h);
-    return h;
-}
 
 credential_key credential_spec::key() const {
     std::string fields;

@@ -21,13 +21,13 @@ struct credential_key {
     std::array<std::uint8_t, 32> digest{};
     friend auto operator<=>(const credential_key&, const credential_key&) = default;
 };
-struct credential_key_hash {
-    std::size_t operator()(const credential_key& k) const noexcept;
-};
 
 inline constexpr std::chrono::seconds default_duration{3600};
 inline constexpr std::chrono::seconds min_duration{900};
 inline constexpr std::chrono::seconds max_duration{43200};
+
+// Credentials are served until this long before they expire, and not taken with no more life than that.
+inline constexpr std::chrono::seconds serve_until_before_expiry{60};
 
 // One set of credentials somebody is entitled to.
 struct credential_spec {

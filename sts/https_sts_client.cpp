@@ -141,7 +141,7 @@ void https_sts_client::sign(http_request& request, const credentials& with) cons
     request.headers.push_back({"X-Amz-Date", secret_string(amz_date(scope.at))});
     request.headers.push_back({"X-Amz-Security-Token", with.session_token.copy()});
 
-    signable_request signable{request.method, path, "", {{"host", host}}, request.body.reveal()};
+    signable_request signable{request.method, path, {{"host", host}}, request.body.reveal()};
     for (const auto& header : request.headers)
         signable.headers.push_back({header.name, header.value.reveal()});
     request.headers.push_back({"Authorization", authorization(signable, scope, with.access_key_id,
@@ -210,7 +210,7 @@ outcome<credentials> https_sts_client::accept(const asked& what, issued_credenti
     const bool date_is_sane = date && issued.expiration - *date <= what.duration + tolerated_skew;
     const auto life =
         std::min<milliseconds>(issued.expiration - (date_is_sane ? *date : wall), what.duration);
-    if (life <= min_life)
+    if (life <= serve_until_before_expiry)
         return refuse(
             "ExpiredCredentials",
             "STS answered with credentials that " +

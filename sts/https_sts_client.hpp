@@ -10,10 +10,8 @@
 
 namespace credlet::sts {
 
-// Credentials with no more life than this when they arrive are refused (transient, ExpiredCredentials): they
-// would never be served.
-inline constexpr std::chrono::seconds min_life{60};
-
+// Credentials that would never be served, for want of life, are refused (transient, ExpiredCredentials).
+//
 // http talks to e.server. All references outlive the client; coroutines still running refer to the client and
 // to their arguments. call_timeout bounds one request and its answer.
 //

@@ -84,21 +84,6 @@ std::string signed_headers(const signable_request& request) {
     return names;
 }
 
-std::string canonical_query(std::string_view query) {
-    std::vector<std::pair<std::string_view, std::string_view>> parameters;
-    while (!query.empty()) {
-        const auto item = query.substr(0, query.find('&'));
-        query.remove_prefix(std::min(item.size() + 1, query.size()));
-        const auto equals = std::min(item.find('='), item.size());
-        parameters.emplace_back(item.substr(0, equals), item.substr(std::min(equals + 1, item.size())));
-    }
-    std::sort(parameters.begin(), parameters.end());
-    std::string out;
-    for (const auto& [name, value] : parameters)
-        out.append(out.empty() ? "" : "&").append(name).append("=").append(value);
-    return out;
-}
-
 std::string scope_text(const signing_scope& scope) {
     return amz_date(scope.at).substr(0, 8) + "/" + std::string(scope.region) + "/" +
            std::string(scope.service) + "/aws4_request";
@@ -133,8 +118,7 @@ secret_string canonical_request(const signable_request& request) {
     // Encoded once more than it is sent, as every service but S3 wants it.
     append_percent_encoded(out, request.path, "/");
     out.push_back('\n');
-    out.append(canonical_query(request.query));
-    out.push_back('\n');
+    out.push_back('\n'); // no query
     for (const auto& [name, value] : sorted_headers(request)) {
         out.append(name);
         out.push_back(':');

@@ -1,5 +1,5 @@
 #pragma once
-// AWS Signature Version 4, for requests whose body is at hand.
+// AWS Signature Version 4, for requests whose body is at hand and whose URL has no query.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
 #include "runtime/clock.hpp"
@@ -18,8 +18,7 @@ struct signable_header {
 // All views outlive the call.
 struct signable_request {
     std::string_view method;
-    std::string_view path;  // as sent, percent-encoded, without "//" and dot segments; at least "/"
-    std::string_view query; // as sent, percent-encoded, without '?'
+    std::string_view path; // as sent, percent-encoded, without "//" and dot segments; at least "/"
     // What is signed: host, x-amz-date (amz_date of the scope's time) and x-amz-security-token must be among
     // them.
     std::vector<signable_header> headers;
