@@ -61,7 +61,8 @@ def test_F2_throttling_slows_the_daemon_down_and_everybody_is_served(start_world
         genuine(world, answer, pod)
     calls = world.calls("sts")
     assert sum(call["result"] == "ok" for call in calls) == 40
-    assert len(calls) <= 120, f"{len(calls)} calls for 40 roles"
+    # 1.2 times what is needed, and the one round of calls in flight together that found the limit.
+    assert len(calls) <= 48 + 16, f"{len(calls)} calls for 40 roles"
     assert daemon.metric("sts_allowed_rate") < 20 and time.monotonic() - started < 40
     assert daemon.metric("sts_requests_total", result="Throttling") == sum(c["result"] == "Throttling" for c in calls)
 
@@ -272,8 +273,7 @@ def test_F13_idp_communication_error_is_retried(world, credlet, new_pod):
     recovers(world, credlet, pod, 6)
 
 
-def test_F14_access_denied_until_the_policy_is_mended(world, credlet, new_pod, warm_pod):
-    warm = warm_pod()
+def test_F14_access_denied_until_the_policy_is_mended(world, credlet, new_pod):
     mark = world.mark()
     pod = new_pod(role_fields={"subjects": "system:serviceaccount:prod:other"})
     for _ in range(5):
@@ -282,8 +282,6 @@ def test_F14_access_denied_until_the_policy_is_mended(world, credlet, new_pod, w
     assert len(world.calls("sts", mark, role=pod["role_arn"])) == 1
     world.role(role_name(pod), subjects=f"system:serviceaccount:prod:{pod['service_account']}")
     recovers(world, credlet, pod, 10)
-    world.role(role_name(warm), subjects="system:serviceaccount:prod:other")
-    assert credlet.credentials(warm["ip"]).json["AccessKeyId"] == warm["access_key_id"]
 
 
 def test_an_endpoint_of_ones_own_is_signed_for_the_region_also_in_legacy_mode(world, start_credlet, new_pod):
