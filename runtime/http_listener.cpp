@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <sstream>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -34,6 +35,15 @@ asio::ip::address canonical(const asio::ip::address& address) {
     if (v6.is_v4_mapped())
         return asio::ip::make_address_v4(asio::ip::v4_mapped, v6);
     return asio::ip::address_v6(v6.to_bytes());
+}
+
+// Who connects between the last accept and the close would be reset. With a filter that drops all that comes
+// to the listening socket itself nobody does: those who try hear nothing, and try again. socket(7),
+// SO_ATTACH_FILTER.
+void let_nobody_in(int listener) {
+    sock_filter drop{BPF_RET | BPF_K, 0, 0, 0};
+    const sock_fprog program{1, &drop};
+    (void)::setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 
 // accept(2) reports what befell a connection while it was queued; the next one may be fine.
@@ -126,6 +136,7 @@ boost::system::error_code http_listener::bind(const tcp::endpoint& where) {
 void http_listener::finish() {
     pause_.cancel();
     if (acceptor_.is_open()) {
+        let_nobody_in(acceptor_.native_handle());
         for (int i = 0; i < core_->limits.backlog && accept_one() == accepted::one; ++i) {
         }
     }
