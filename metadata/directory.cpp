@@ -10,6 +10,15 @@ namespace credlet::metadata {
 
 namespace {
 
+// The version of a list; 0 if it is empty, or has none that is a number.
+template <class Object>
+std::uint64_t version_of(const std::vector<Object>& list) {
+    std::uint64_t version = 0;
+    for (const auto& object : list)
+        version = std::max(version, object.version);
+    return version;
+}
+
 std::string account_id(const std::string& namespace_name, const std::string& name) {
     return namespace_name + "/" + name;
 }
@@ -20,8 +29,6 @@ bool same_facts(const Object& before, Object now) {
     now.version = before.version;
     return before == now;
 }
-
-std::string last_part(const std::string& arn) { return arn.substr(arn.rfind('/') + 1); }
 
 std::vector<std::shared_ptr<const sts::credential_spec>> specs_of(const known_pod& p) {
     std::vector<std::shared_ptr<const sts::credential_spec>> specs;
@@ -47,6 +54,7 @@ void directory::pods_replaced(std::vector<pod> all) {
     std::set<std::string, std::less<>> gone;
     for (const auto& p : pods_.all())
         gone.insert(p->uid);
+    const auto version = version_of(all);
     // The new ones first: credentials that a successor needs are not dropped and fetched again.
     for (auto& p : all) {
         gone.erase(p.uid);
@@ -54,19 +62,20 @@ void directory::pods_replaced(std::vector<pod> all) {
             put_pod(std::move(p), !pods_listed_);
     }
     for (const auto& uid : gone)
-        drop_pod(uid);
+        if (version == 0 || !pods_ahead_.newer_than(uid, version))
+            drop_pod(uid);
     pods_listed_ = true;
 }
 
 void directory::pod_changed(pod p) {
     if (pods_ahead_.outdated(p.uid, p.version))
         return;
-    touch(p.uid);
+    touch(p.uid, p.version);
     put_pod(std::move(p), false);
 }
 
 void directory::pod_removed(const std::string& uid) {
-    touch(uid);
+    touch(uid, 0);
     pods_ahead_.forget(uid); // a uid does not come back
     drop_pod(uid);
 }
@@ -78,6 +87,7 @@ void directory::accounts_replaced(std::vector<service_account> all) {
     std::set<account_name> gone;
     for (const auto& [name, entry] : accounts_)
         gone.insert(name);
+    const auto version = version_of(all);
     for (auto& account : all) {
         const account_name name{account.namespace_name, account.name};
         gone.erase(name);
@@ -85,7 +95,8 @@ void directory::accounts_replaced(std::vector<service_account> all) {
             put_account(std::move(account), !accounts_listed_);
     }
     for (const auto& name : gone)
-        drop_account(name);
+        if (version == 0 || !accounts_ahead_.newer_than(name, version))
+            drop_account(name);
     accounts_listed_ = true;
 }
 
@@ -93,7 +104,7 @@ void directory::account_changed(service_account account) {
     const account_name name{account.namespace_name, account.name};
     if (accounts_ahead_.outdated(name, account.version))
         return;
-    touch(account_id(account.namespace_name, account.name));
+    touch(account_id(account.namespace_name, account.name), account.version);
     put_account(std::move(account), false);
 }
 
@@ -102,7 +113,7 @@ void directory::account_removed(const service_account& last_state) {
     // It may be of a namesake that was there before, or of a time before the annotations.
     if (accounts_ahead_.outdated(name, last_state.version))
         return;
-    touch(account_id(last_state.namespace_name, last_state.name));
+    touch(account_id(last_state.namespace_name, last_state.name), last_state.version);
     drop_account(name);
 }
 
@@ -119,12 +130,12 @@ bool directory::adopt_pods(ticket t, std::vector<pod> found) {
         return false;
     bool all = true;
     for (auto& p : found) {
-        if (asked.mapped().touched.contains(p.uid)) {
+        if (!asked.mapped().is_news(p.uid, p.version)) {
             all = false;
             continue;
         }
         pods_ahead_.brought(p.uid, p.version);
-        touch(p.uid); // an event for the other questions under way
+        touch(p.uid, p.version); // an event for the other questions under way
         put_pod(std::move(p), false);
     }
     return all;
@@ -134,9 +145,9 @@ bool directory::adopt_account(ticket t, const std::string& namespace_name, const
                               std::optional<service_account> found) {
     const auto asked = lookups_.extract(t);
     if (asked.empty() || asked.mapped().accounts_relisted ||
-        asked.mapped().touched.contains(account_id(namespace_name, name)))
+        !asked.mapped().is_news(account_id(namespace_name, name), found ? found->version : 0))
         return false;
-    touch(account_id(namespace_name, name));
+    touch(account_id(namespace_name, name), found ? found->version : 0);
     if (found) {
         accounts_ahead_.brought({namespace_name, name}, found->version);
         put_account(std::move(*found), false);
@@ -146,9 +157,16 @@ bool directory::adopt_account(ticket t, const std::string& namespace_name, const
     return true;
 }
 
-void directory::touch(const std::string& what) {
+void directory::touch(const std::string& what, std::uint64_t version) {
+    const auto newest = version == 0 ? newer_than_any : version;
     for (auto& [t, l] : lookups_)
-        l.touched.insert(what);
+        if (const auto [at, first] = l.touched.try_emplace(what, newest); !first)
+            at->second = std::max(at->second, newest);
+}
+
+bool directory::lookup::is_news(const std::string& what, std::uint64_t version) const {
+    const auto found = touched.find(what);
+    return found == touched.end() || found->second < version;
 }
 
 // ---- pods and what they are entitled to
@@ -314,7 +332,7 @@ entitlement_ptr directory::entitle(const service_account& account, const pod* on
         spec.target_role_arn = std::move(target);
 
         granted_role g;
-        g.name = last_part(spec.final_role_arn());
+        g.name = sts::role_arn::parse(spec.final_role_arn())->name; // the annotations were checked
         g.allowed = role_allowed(settings_.role_policy, account.namespace_name, spec.role_arn) &&
                     role_allowed(settings_.role_policy, account.namespace_name, spec.final_role_arn());
         g.key = spec.key();

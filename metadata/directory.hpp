@@ -3,10 +3,10 @@
 // this node needs kept. No I/O; upstream loop only.
 //
 // Two sources feed it: the watches, and direct questions asked where a watch may be behind. An answer to a
-// direct question is used for an object only if no event for that object (and no relist) came while the
-// question was under way: then it is at least as new as what the watch has said. Otherwise it might bring
-// back what is gone. And what a late watch tells of an object is used only if it is not older than what a
-// direct answer brought.
+// direct question is used for an object only if no relist and no event for that object came while the
+// question was under way, or only one of an older state: then it is at least as new as what the watch has
+// said. Otherwise it might bring back what is gone. And what a late watch tells of an object is used only if
+// it is not older than what a direct answer brought.
 
 #include "metadata/pod_index.hpp"
 #include "metadata/service.hpp"
@@ -14,6 +14,7 @@
 #include "metadata/view.hpp"
 #include "runtime/random.hpp"
 
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -94,9 +95,13 @@ private:
         std::vector<std::shared_ptr<const sts::credential_spec>> retained;
     };
     struct lookup {
-        std::set<std::string, std::less<>> touched; // uids of pods, "namespace/name" of accounts
+        // What has been told meanwhile, and in which version: uids of pods, "namespace/name" of accounts.
+        std::map<std::string, std::uint64_t, std::less<>> touched;
         bool pods_relisted = false, accounts_relisted = false;
+        [[nodiscard]] bool is_news(const std::string& what, std::uint64_t version) const;
     };
+    // Of what is gone, or has no number.
+    static constexpr std::uint64_t newer_than_any = std::numeric_limits<std::uint64_t>::max();
 
     void put_pod(pod p, bool first_list);
     void drop_pod(const std::string& uid);
@@ -107,7 +112,7 @@ private:
     void refresh(const std::string& uid);
     void keep(pod_entry& entry, std::vector<std::shared_ptr<const sts::credential_spec>> wanted, bool spread);
     entitlement_ptr entitle(const service_account& account, const pod* only) const;
-    void touch(const std::string& what);
+    void touch(const std::string& what, std::uint64_t version);
 
     const service_settings& settings_;
     random_source& random_;

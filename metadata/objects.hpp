@@ -21,7 +21,7 @@ struct pod {
     bool terminating = false; // deletionTimestamp is set: still runs, still owns its address
     bool mirror = false;      // a static pod: it has no service-account token
     std::vector<boost::asio::ip::address> addresses; // status.podIPs; never IPv4-mapped IPv6
-    std::uint64_t version = 0;                       // metadata.resourceVersion; 0: not a number
+    std::uint64_t version = 0; // resourceVersion of the object, or of the list that showed it; 0: no number
 
     friend bool operator==(const pod&, const pod&) = default;
 };
@@ -32,7 +32,7 @@ struct service_account {
     std::string name;
     // Only those under a configured prefix, by their full keys, sorted.
     std::vector<std::pair<std::string, std::string>> annotations;
-    std::uint64_t version = 0; // metadata.resourceVersion; 0: not a number
+    std::uint64_t version = 0; // resourceVersion of the object, or of the list that showed it; 0: no number
 
     friend bool operator==(const service_account&, const service_account&) = default;
 };

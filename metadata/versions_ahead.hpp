@@ -29,6 +29,11 @@ public:
         ahead_.erase(found);
         return false;
     }
+    // Whether a list read at that version came too early to show what was brought.
+    [[nodiscard]] bool newer_than(const Key& key, std::uint64_t list_version) const {
+        const auto found = ahead_.find(key);
+        return found != ahead_.end() && list_version < found->second.version;
+    }
     void forget(const Key& key) { ahead_.erase(key); }
     // A list has come. It may have been read before an answer that came while it was under way; the next
     // list is read after both, so nothing is ahead for longer than that. Without this end, a cluster restored

@@ -20,7 +20,7 @@ public:
     // bad object must not keep all others from being known.
     virtual void begin_list() = 0;
     virtual void list_item(simdjson::dom::element object) = 0;
-    virtual void end_list() = 0;
+    virtual void end_list(std::string_view resource_version) = 0;
     // One event. errc::malformed: the object cannot be parsed; list anew.
     virtual result<void> changed(simdjson::dom::element object) = 0;
     virtual result<void> removed(simdjson::dom::element object) = 0;
@@ -59,9 +59,11 @@ public:
         }
     }
 
-    void end_list() override {
+    void end_list(std::string_view resource_version) override {
         versions_ = std::move(listed_versions_);
         listed_versions_ = {};
+        for (auto& object : listed_) // as of this list
+            object.version = version_number(resource_version);
         sink_.replaced(std::exchange(listed_, {}));
     }
 

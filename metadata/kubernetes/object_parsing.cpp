@@ -52,13 +52,6 @@ struct identity {
     std::uint64_t version = 0;
 };
 
-// Opaque to clients once; 0 for what is not a number, and for what no object has.
-std::uint64_t version_number(std::string_view text) {
-    std::uint64_t version = 0;
-    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), version);
-    return problem == std::errc() && end == text.data() + text.size() ? version : 0;
-}
-
 result<identity> parse_identity(dom::element object, std::string_view kind) {
     const auto metadata = json_member(object, "metadata");
     if (!metadata)
@@ -92,6 +85,12 @@ void add_address(std::vector<boost::asio::ip::address>& all, std::string_view te
 }
 
 } // namespace
+
+std::uint64_t version_number(std::string_view text) {
+    std::uint64_t version = 0;
+    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), version);
+    return problem == std::errc() && end == text.data() + text.size() ? version : 0;
+}
 
 std::optional<boost::asio::ip::address> parse_address(std::string_view text) {
     if (text.find('%') != std::string_view::npos)

@@ -24,6 +24,9 @@ result<pod> parse_pod(simdjson::dom::element object);
 result<service_account> parse_service_account(simdjson::dom::element object,
                                               const std::vector<std::string>& annotation_prefixes);
 
+// A resourceVersion, which was opaque to clients once. 0: not a number, or one that no object has.
+std::uint64_t version_number(std::string_view resource_version);
+
 // Of any object, or of a list.
 struct object_version {
     std::string uid; // empty for a list

@@ -123,7 +123,7 @@ awaitable<std::optional<reflector::ending>> reflector::list() {
         if (continue_token.empty()) {
             version_ = metadata->resource_version;
             alive();
-            feed_.end_list();
+            feed_.end_list(version_);
             co_return std::nullopt;
         }
     }

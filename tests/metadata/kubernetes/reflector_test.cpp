@@ -484,7 +484,7 @@ TEST_CASE("T29: what one tenant annotates does not fill the memory of every node
     const auto hostile = json_document::parse(test::account_json("a", "1", junk), 1 << 20);
     feed.begin_list();
     feed.list_item(hostile->root());
-    feed.end_list();
+    feed.end_list("9");
     REQUIRE(sink.objects.count("a") == 1);
     CHECK(sink.objects.at("a").annotations ==
           std::vector<std::pair<std::string, std::string>>{{"credlet.io/role-arn", "(too long)"}});
@@ -508,7 +508,7 @@ TEST_CASE("only annotated service accounts reach the sink; one that loses its an
     feed.begin_list();
     feed.list_item(annotated->root());
     feed.list_item(bare->root());
-    feed.end_list();
+    feed.end_list("9");
     CHECK(sink.objects.size() == 1);
     CHECK(feed.changed(bare->root()).has_value());
     CHECK(feed.removed(bare->root()).has_value());
