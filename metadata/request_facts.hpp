@@ -49,8 +49,7 @@ struct request_facts {
     std::string_view token; // of Authorization, without "Bearer "; empty: there is none, or several headers
     bool has_session = false;
     std::string_view session; // X-aws-ec2-metadata-token; empty if there are several
-    bool has_ttl = false;
-    std::string_view ttl; // X-aws-ec2-metadata-token-ttl-seconds; empty if there are several
+    std::string_view ttl;     // X-aws-ec2-metadata-token-ttl-seconds; empty if there are several
 };
 [[nodiscard]] request_facts read_facts(const request_head& head);
 

@@ -115,7 +115,7 @@ result<std::vector<std::string>> read_additional(std::string_view value, std::st
 
 // Roles are asked for by name, so each name must mean one role.
 std::optional<std::string> ambiguous_name(const role_request& request) {
-    const auto name_of = [](const std::string& arn) { return arn.substr(arn.rfind('/') + 1); };
+    const auto name_of = [](const std::string& arn) { return sts::role_arn::parse(arn)->name; };
     std::vector<std::string> names{
         name_of(request.target_role_arn.empty() ? request.role_arn : request.target_role_arn)};
     for (const auto& arn : request.additional_role_arns) {

@@ -29,9 +29,6 @@ public:
     // What came from upstream. close_peer is called for each address that changed hands.
     void deliver(delivery d, const std::function<void(const asio::ip::address&)>& close_peer);
 
-    [[nodiscard]] std::size_t waiting() const { return waiters_.size(); }
-    [[nodiscard]] const serving_core& core() const { return core_; }
-
 private:
     struct waiter {
         asio::steady_timer* wake;
