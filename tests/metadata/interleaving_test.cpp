@@ -874,7 +874,7 @@ void run_seed(std::uint64_t seed, metadata::identity_mode identity, std::uint64_
 TEST_CASE("T7: whatever comes in whatever order, nobody gets credentials that are not his") {
     const auto steps = number_from_environment("CREDLET_STEPS", 20000);
     const auto of_this_run = static_cast<std::uint64_t>(system_clock().wall().time_since_epoch().count());
-    std::vector<std::uint64_t> seeds{1000, 2000, of_this_run};
+    std::vector<std::uint64_t> seeds{2, 7, of_this_run};
     if (const auto chosen = number_from_environment("CREDLET_SEED", 0); chosen != 0)
         seeds = {chosen};
     for (const auto seed : seeds)
