@@ -339,6 +339,12 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
 
     auto* version = app.add_subcommand("version", "print the version");
 
+    // To CLI11 an empty value behind '=' is none, and a switch without a value is on.
+    for (const auto& s : all_settings())
+        if (s.is_switch &&
+            std::find(arguments.begin(), arguments.end(), "--" + s.name + "=") != arguments.end())
+            return fail(errc::malformed, "--" + s.name + " is ''; it must be true or false, or without '='");
+
     command_line line;
     try {
         app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
