@@ -34,8 +34,23 @@ def test_F46_a_hang_up_ends_nothing(world, start_credlet):
 
 
 def test_an_issuance_is_on_record_at_every_log_level(world, start_credlet, new_pod):
-    daemon = start_credlet(world, "--log-level", "error")
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]  # at this level it does not say where it listens
+    pods, admin = (server.getsockname() for server in held)
+    for server in held:
+        server.close()
+    daemon = start_credlet(world, "--log-level", "error", wait=False, listen=("%s:%d" % pods,), admin="%s:%d" % admin)
+    daemon.listeners.update(pods=[pods], admin=[admin])
+    wait_until(lambda: not refused(daemon, pods) and not refused(daemon, admin), 15, "listening")
+    daemon.wait_ready()
     pod = new_pod()
     wait_until(lambda: served(daemon.credentials(pod["ip"])))
     assert daemon.wait_logged("credentials issued", service_account=pod["service_account"])["level"] == "audit"
     assert not daemon.logged(level="info")
+
+
+def refused(daemon, where):
+    try:
+        daemon.connect(where=where).connect()
+    except ConnectionRefusedError:
+        return True
+    return False
