@@ -9,7 +9,7 @@ constexpr std::chrono::minutes interval{1};
 } // namespace
 
 https_client_events log_client_events(logger& log, const clock& time, std::string server,
-                                      std::function<void(bool ok)> ca_read) {
+                                      const std::function<void(bool ok)>& ca_read) {
     const auto warn = [&log, &time, server, sampler = std::make_shared<log_sampler>(interval)](
                           std::string_view message, const error& why) {
         const auto admitted = sampler->admit(message, time.now().time_since_epoch());

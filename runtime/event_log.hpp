@@ -12,7 +12,7 @@ namespace credlet {
 // server: what the lines call the other side. ca_read: the CA file has been read again (true) or could not be
 // (false), for a metric. log and time outlive the client.
 https_client_events log_client_events(logger& log, const clock& time, std::string server,
-                                      std::function<void(bool ok)> ca_read);
+                                      const std::function<void(bool ok)>& ca_read);
 
 // For http_server_events::handler_failed. listener: what the lines call the server. log and time outlive it.
 std::function<void(const std::string& what)> log_handler_failures(logger& log, const clock& time,
