@@ -182,8 +182,8 @@ private:
     void start(broker_work work) {
         for (auto& w : work.verifications)
             tasks_.spawn(verify(std::move(w)));
-        for (auto& w : work.addresses)
-            tasks_.spawn(look_up(std::move(w)));
+        for (const auto& w : work.addresses)
+            tasks_.spawn(look_up(w));
         for (auto& w : work.pods)
             tasks_.spawn(look_up(std::move(w)));
         for (auto& w : work.accounts)

@@ -96,7 +96,7 @@ std::optional<boost::asio::ip::address> parse_address(std::string_view text) {
     if (text.find('%') != std::string_view::npos)
         return std::nullopt;
     boost::system::error_code ec;
-    const auto address = boost::asio::ip::make_address(text, ec);
+    auto address = boost::asio::ip::make_address(text, ec);
     if (ec)
         return std::nullopt;
     if (address.is_v6() && address.to_v6().is_v4_mapped())

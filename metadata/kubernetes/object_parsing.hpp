@@ -25,7 +25,7 @@ result<service_account> parse_service_account(simdjson::dom::element object,
                                               const std::vector<std::string>& annotation_prefixes);
 
 // A resourceVersion, which was opaque to clients once. 0: not a number, or one that no object has.
-std::uint64_t version_number(std::string_view resource_version);
+std::uint64_t version_number(std::string_view text);
 
 // Of any object, or of a list.
 struct object_version {
