@@ -61,11 +61,15 @@ class Authority:
     def pem(self):
         return _pem(self.certificate)
 
-    def issue(self, names, begins_in=-1, ends_in=365, usage=ExtendedKeyUsageOID.SERVER_AUTH, self_signed=False):
-        """A server certificate and its key, both as PEM. Days are relative to now; no names: only a common name."""
+    def issue(self, names, begins_in=-1, ends_in=365, usage=ExtendedKeyUsageOID.SERVER_AUTH, self_signed=False,
+              common_name=None, organizations=()):
+        """A certificate, a server's unless told otherwise, and its key, both as PEM. Days are relative to now; no names:
+        only a common name. To Kubernetes, a client's common name is the user and its organizations are the groups."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.utcnow()
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "localhost")])
+        common_name = common_name or (names[0] if names else "localhost")
+        subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, o) for o in organizations]
+                            + [x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         builder = (
             x509.CertificateBuilder().subject_name(subject).issuer_name(subject if self_signed else self.name)
             .public_key(key.public_key()).serial_number(x509.random_serial_number())

@@ -2,8 +2,6 @@
 
 import calendar
 import fnmatch
-import hashlib
-import hmac
 import json
 import re
 import secrets
@@ -15,11 +13,10 @@ from xml.sax.saxutils import escape
 
 import jwt
 from aiohttp import web
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 import faults as fault_kinds
+import sigv4
+from provider import Provider, ProviderUnreachable
 from world import random_id, timestamp
 
 VERSION = "2011-06-15"
@@ -31,7 +28,8 @@ ROLE_ARN = re.compile(r"arn:(aws|aws-cn|aws-us-gov|aws-eusc|aws-iso[a-z-]*):iam:
 SERIAL_NUMBER = re.compile(r"[A-Za-z0-9_+=/:,.@-]*")
 TOKEN_CODE = re.compile(r"[0-9]*")
 TAG = re.compile(r"[\w \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000.:/=+@-]*")  # letters, digits, blanks, some marks
-CLOCK_SKEW = 15 * 60
+NO_KEY = ("Couldn't retrieve verification key from your identity provider, please reference AssumeRoleWithWebIdentity "
+          "documentation for requirements")
 
 # The parameters of each operation: (required, optional). Whatever else is sent is refused, so that nothing goes by
 # unnoticed that the real service may take for something.
@@ -69,6 +67,7 @@ class Refused(Exception):
 class Sts:
     def __init__(self, world, faults, log):
         self.world, self.faults, self.log = world, faults, log
+        self.provider = Provider(world)
 
     async def handle(self, request):
         """One HTTP request."""
@@ -95,6 +94,7 @@ class Sts:
             try:
                 if problem:
                     raise problem
+                await self._learn_key(parameters)
                 result = self._dispatch(request, body, parameters, call)
                 call["result"] = "ok"
                 return self._render(request, parameters["Action"], result)
@@ -249,6 +249,19 @@ class Sts:
 
     # Tokens
 
+    async def _learn_key(self, parameters):
+        """Where the issuer is not simulated: asks it for a key it may have begun to use since."""
+        if not self.world.provider or "WebIdentityToken" not in parameters:
+            return
+        try:
+            kid = jwt.get_unverified_header(parameters["WebIdentityToken"]).get("kid")
+        except jwt.PyJWTError:
+            return  # refused for that later
+        try:
+            await self.provider.learn(kid)
+        except ProviderUnreachable:
+            raise Refused("InvalidIdentityToken", NO_KEY) from None
+
     def _verified_claims(self, token):
         world = self.world
         malformed = "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)"
@@ -271,11 +284,10 @@ class Sts:
         if unverified["exp"] <= now:
             raise Refused("ExpiredTokenException", f"Token expired: current date/time {now} must be before the "
                                                    f"expiration date/time {unverified['exp']}")
-        key = next((k for k in world.published if k.kid == header.get("kid")), None)
+        key = (self.provider.find(header.get("kid")) if world.provider
+               else next((k for k in world.published if k.kid == header.get("kid")), None))
         if key is None:
-            raise Refused("InvalidIdentityToken", "Couldn't retrieve verification key from your identity provider, "
-                                                  "please reference AssumeRoleWithWebIdentity documentation for "
-                                                  "requirements")
+            raise Refused("InvalidIdentityToken", NO_KEY)
         try:
             return world.decode(token, key, world.client_ids)
         except jwt.InvalidAudienceError:
@@ -288,53 +300,10 @@ class Sts:
     # Signatures
 
     def _signer(self, request, body):
-        """Who signed the request (Signature Version 4), recomputed with botocore from the bytes received."""
-        header = request.headers.get("Authorization", "")
-        if not header:
-            raise Refused("MissingAuthenticationToken", "Request is missing Authentication Token")
-        match = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/,\s]+)/([^/,\s]+)/aws4_request,\s*"
-                             r"SignedHeaders=([a-z0-9;-]+),\s*Signature=([0-9a-f]{64})", header)
-        if match is None:
-            raise Refused("IncompleteSignature", "Authorization header is not a well-formed Signature Version 4 one")
-        key_id, day, region, service, signed, signature = match.groups()
-        names = signed.split(";")
-        date = request.headers.get("X-Amz-Date", "")
         try:
-            at = time.strptime(date, "%Y%m%dT%H%M%SZ")
-        except ValueError:
-            raise Refused("IncompleteSignature", "X-Amz-Date is missing or malformed") from None
-        if names != sorted(set(names)) or not {"host", "x-amz-date"} <= set(names):
-            raise Refused("IncompleteSignature", "SignedHeaders must be sorted and hold host and x-amz-date")
-        if any(name.startswith("x-amz-") and name not in names for name in map(str.lower, request.headers)):
-            raise Refused("SignatureDoesNotMatch", "Every x-amz- header must be signed")
-        now = self.world.now()
-        if abs(calendar.timegm(at) - now) > CLOCK_SKEW:
-            raise Refused("SignatureDoesNotMatch", f"Signature not yet current or expired: {date} is not within 15 "
-                                                   f"minutes of {timestamp(now)}")
-        if (day, region, service) != (date[:8], self.world.region, "sts"):
-            raise Refused("SignatureDoesNotMatch", f"Credential should be scoped to a valid region and service, not "
-                                                   f"'{day}/{region}/{service}'")
-        caller = self.world.issued.get(key_id)
-        if caller is None or request.headers.get("X-Amz-Security-Token") != caller["session_token"]:
-            raise Refused("InvalidClientTokenId", "The security token included in the request is invalid.")
-        content_hash = request.headers.get("X-Amz-Content-SHA256")
-        if content_hash not in (None, hashlib.sha256(body).hexdigest()):
-            raise Refused("SignatureDoesNotMatch", "X-Amz-Content-SHA256 does not match the body")
-        recomputed = AWSRequest(method=request.method, url=f"https://{request.headers['Host']}{request.raw_path}",
-                                data=body)
-        for name in names:
-            for value in request.headers.getall(name, []):
-                recomputed.headers.add_header(name, value)
-        recomputed.context["timestamp"] = date
-        auth = SigV4Auth(Credentials(key_id, caller["secret_access_key"], caller["session_token"]), "sts", region)
-        auth.headers_to_sign = lambda r: r.headers  # those the caller signed, whatever botocore itself would leave out
-        expected = auth.signature(auth.string_to_sign(recomputed, auth.canonical_request(recomputed)), recomputed)
-        if not hmac.compare_digest(expected, signature):
-            raise Refused("SignatureDoesNotMatch", "The request signature we calculated does not match the signature "
-                                                   "you provided. Check your AWS Secret Access Key and signing method.")
-        if caller["expires"] <= now:
-            raise Refused("ExpiredToken", "The security token included in the request is expired")
-        return caller
+            return sigv4.signer(self.world, request, body)
+        except sigv4.NotSigned as problem:
+            raise Refused(problem.code, problem.message) from None
 
     # What goes out
 

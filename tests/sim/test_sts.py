@@ -9,6 +9,8 @@ import xml.etree.ElementTree as xml
 
 import pytest
 
+from simulator import Simulator
+
 NAMES = {"sts": "https://sts.amazonaws.com/doc/2011-06-15/"}
 PROVIDER = "oidc.credlet.test/cluster-1"
 
@@ -230,3 +232,25 @@ def test_tokens_of_a_key_that_is_no_longer_published_are_refused(sim, world):
     assert "Couldn't retrieve verification key" in refusal(ask(sim, token))[2]
     assert ask(sim, sim.mint(pod="prod/app-pod"))[0] == 200
     sim.post("/token-file", mode="fresh")
+
+
+def test_an_issuer_elsewhere_is_asked_for_its_keys(sim, world, tmp_path_factory):
+    """As beside a real cluster; here another simulator's API server is the cluster."""
+    cluster = Simulator(tmp_path_factory.mktemp("cluster"), {"settings": {"public_discovery": True}})
+    try:
+        cluster.settings(jwks_uri=f"{cluster.kube_url}/openid/v1/jwks")
+        cluster.pod("prod", "app-pod", service_account="app", ip="127.0.0.22")
+        assert "Couldn't retrieve verification key" in refusal(ask(sim, cluster.mint(pod="prod/app-pod")))[2]
+        sim.settings(provider={"url": cluster.kube_url, "ca_file": cluster.ca_file})
+        assert ask(sim, cluster.mint(pod="prod/app-pod"))[0] == 200
+        assert "Couldn't retrieve verification key" in refusal(ask(sim, sim.mint(pod="prod/app-pod")))[2]
+        old = cluster.mint(pod="prod/app-pod")
+        cluster.post("/keys/rotate", overlap=False)
+        assert ask(sim, cluster.mint(pod="prod/app-pod"))[0] == 200
+        assert "Couldn't retrieve verification key" in refusal(ask(sim, old))[2]
+        cluster.settings(issuer="https://somebody.else")  # whose document it is not
+        cluster.post("/keys/rotate")
+        token = cluster.mint(pod="prod/app-pod", claims={"iss": sim.issuer})
+        assert "Couldn't retrieve verification key" in refusal(ask(sim, token))[2]
+    finally:
+        cluster.stop()

@@ -42,6 +42,7 @@ DEFAULTS = {
     "admission_policy": False,  # TokenRequests of the daemon confined to its node's pods and to admission_audiences
     "admission_audiences": ["sts.amazonaws.com"],
     "public_discovery": False,  # JWKS and discovery without authentication
+    "provider": None,  # {"url", "ca_file"}: STS fetches the issuer's keys there; None: ours are the issuer's
     "jwks_uri": None,  # what the discovery document says, if not the issuer's own
     "token_key": "current",
     "denied": [],  # [{"verb": "list", "resource": "pods"}, ...]: RBAC without that rule
@@ -150,6 +151,7 @@ class World:
         self.foreign_key = None
         self.roles = {}
         self.issued = {}  # by access key id
+        self.users = {}  # people's own access keys, of the same form
         self.role_ids = collections.defaultdict(lambda: "AROA" + random_id(17))
         self.addresses = itertools.count(10)
 

@@ -1,0 +1,93 @@
+"""A client of the Kubernetes API: JSON over TLS, one connection per request, so that a restarted server is no matter."""
+
+import http.client
+import json
+import ssl
+import urllib.parse
+
+
+class Reply:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def message(self):
+        """What a Status object says; of anything else, its beginning."""
+        try:
+            return self.json.get("message", "")
+        except ValueError:
+            return self.body[:500].decode(errors="replace")
+
+    @property
+    def warnings(self):
+        return [value.split(" ", 2)[2].strip('"') for value in self.headers.get_all("Warning", [])]
+
+    def __repr__(self):
+        return f"<{self.status} {self.message or self.body[:200]!r}>"
+
+
+class Refused(Exception):
+    def __init__(self, method, path, reply):
+        super().__init__(f"{method} {path}: {reply}")
+        self.reply, self.status, self.message = reply, reply.status, reply.message
+
+
+class Api:
+    """Somebody's view of the API server: a token, or a client certificate (file with certificate and key), or neither."""
+
+    def __init__(self, url, ca_file, token=None, certificate=None, headers=None, timeout=30):
+        self.address = urllib.parse.urlsplit(url)
+        self.context = ssl.create_default_context(cafile=ca_file)
+        if certificate:
+            self.context.load_cert_chain(certificate)
+        self.headers, self.timeout = dict(headers or {}), timeout
+        if token:
+            self.headers["Authorization"] = f"Bearer {token}"
+        self._url, self._ca_file, self._certificate, self._token = url, ca_file, certificate, token
+
+    def impersonating(self, user):
+        return Api(self._url, self._ca_file, self._token, self._certificate, {"Impersonate-User": user}, self.timeout)
+
+    def ask(self, method, path, body=None, headers=None):
+        """The reply, whatever it says."""
+        connection = http.client.HTTPSConnection(self.address.hostname, self.address.port, timeout=self.timeout,
+                                                 context=self.context)
+        sent = {**self.headers, **(headers or {})}
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), sent)
+            response = connection.getresponse()
+            return Reply(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def call(self, method, path, body=None, headers=None):
+        """The object that comes back; raises Refused."""
+        reply = self.ask(method, path, body, headers)
+        if reply.status >= 300:
+            raise Refused(method, path, reply)
+        return reply.json
+
+    def get(self, path):
+        return self.call("GET", path)
+
+    def create(self, path, body):
+        return self.call("POST", path, body)
+
+    def patch(self, path, body, kind="merge"):
+        """kind: merge, strategic-merge or json."""
+        return self.call("PATCH", path, body, {"Content-Type": f"application/{kind}-patch+json"})
+
+    def delete(self, path, grace=0):
+        return self.call("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": grace})
+
+    def exists(self, path):
+        reply = self.ask("GET", path)
+        if reply.status not in (200, 404):
+            raise Refused("GET", path, reply)
+        return reply.status == 200
