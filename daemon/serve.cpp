@@ -419,6 +419,7 @@ int process::run() {
         log_.error("a task failed: this is a bug", {{"error", what}});
     };
     metrics_->log_dropped([this] { return log_.dropped(); });
+    metrics_->ready([this] { return ready().ready; });
     if (const auto built = build(); !built) {
         log_.error("cannot start", {{"error", built.error().message}});
         return 1;

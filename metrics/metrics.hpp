@@ -88,7 +88,10 @@ public:
     virtual serving_metrics& serving() = 0;
     virtual sts_metrics& sts() = 0;
     virtual kubernetes_metrics& kubernetes() = 0;
+    // Both are asked when scraped, on the thread that calls expose().
     virtual void log_dropped(std::function<std::uint64_t()> read) = 0; // credlet_log_lines_dropped_total
+    virtual void
+    ready(std::function<bool()> read) = 0; // credlet_ready: what /readyz says; 0 until this is set
     // The exposition in the Prometheus text format, process_* included.
     [[nodiscard]] virtual std::string expose() = 0;
 };

@@ -68,7 +68,8 @@ std::optional<double> resident_bytes() {
     return *pages * static_cast<double>(::sysconf(_SC_PAGESIZE));
 }
 
-// Seconds since the epoch: the boot clock has counted since the start what the wall clock has.
+// Seconds since the epoch: the boot clock has counted since the start what the wall clock has. Asked once:
+// the clocks drift apart, and whoever counts the changes of this value counts restarts.
 std::optional<double> start_time() {
     const auto ticks = stat_field(22);
     if (!ticks)
@@ -98,13 +99,15 @@ std::optional<double> max_open_files() {
 
 } // namespace
 
+process_metrics::process_metrics() : started_(start_time()) {}
+
 std::vector<prometheus::MetricFamily> process_metrics::Collect() const {
     std::vector<prometheus::MetricFamily> all;
     add(all, "process_cpu_seconds_total", "User and system CPU time spent.", MetricType::Counter,
         cpu_seconds());
     add(all, "process_resident_memory_bytes", "Resident memory.", MetricType::Gauge, resident_bytes());
     add(all, "process_start_time_seconds", "Start of the process, since the Unix epoch.", MetricType::Gauge,
-        start_time());
+        started_);
     add(all, "process_open_fds", "Open file descriptors.", MetricType::Gauge, open_files());
     add(all, "process_max_fds", "Most file descriptors that may be open.", MetricType::Gauge,
         max_open_files());

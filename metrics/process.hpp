@@ -5,14 +5,19 @@
 #include <prometheus/collectable.h>
 #include <prometheus/metric_family.h>
 
+#include <optional>
 #include <vector>
 
 namespace credlet::metrics {
 
 class process_metrics final : public prometheus::Collectable {
 public:
+    process_metrics();
     // What cannot be read is left out.
     [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
+
+private:
+    std::optional<double> started_;
 };
 
 } // namespace credlet::metrics

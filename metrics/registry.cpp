@@ -30,6 +30,11 @@ public:
         read_dropped_ = std::move(read);
     }
 
+    void ready(std::function<bool()> read) override {
+        const std::lock_guard lock(mutex_);
+        read_ready_ = std::move(read);
+    }
+
     [[nodiscard]] std::string expose() override {
         auto all = families_.Collect();
         const auto append = [&all](std::vector<prometheus::MetricFamily> more) {
@@ -38,7 +43,7 @@ public:
         append(serving_.Collect());
         append(kubernetes_.Collect());
         append(process_.Collect());
-        append({dropped_lines()});
+        append({dropped_lines(), readiness()});
         std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
         return prometheus::TextSerializer{}.Serialize(all);
     }
@@ -58,6 +63,20 @@ private:
         return f;
     }
 
+    prometheus::MetricFamily readiness() {
+        prometheus::ClientMetric m;
+        {
+            const std::lock_guard lock(mutex_);
+            m.gauge.value = read_ready_ && read_ready_() ? 1 : 0;
+        }
+        prometheus::MetricFamily f;
+        f.name = "credlet_ready";
+        f.help = "1 when pods can be served: pods and service accounts are listed and a listener is open.";
+        f.type = prometheus::MetricType::Gauge;
+        f.metric.push_back(std::move(m));
+        return f;
+    }
+
     prometheus::Registry families_;
     serving_instruments serving_;
     sts_instruments sts_;
@@ -65,6 +84,7 @@ private:
     process_metrics process_;
     std::mutex mutex_;
     std::function<std::uint64_t()> read_dropped_;
+    std::function<bool()> read_ready_;
 };
 
 } // namespace

@@ -63,6 +63,7 @@ TEST_CASE("every family has help and type, its unit in its name, and counters en
         {"credlet_reloads_total", "counter"},
         {"credlet_jwks_fetches_total", "counter"},
         {"credlet_log_lines_dropped_total", "counter"},
+        {"credlet_ready", "gauge"},
         {"process_cpu_seconds_total", "counter"},
         {"process_resident_memory_bytes", "gauge"},
         {"process_start_time_seconds", "gauge"},
@@ -193,4 +194,15 @@ TEST_CASE("what the upstream loop reports is what is exposed") {
     CHECK(e.at("credlet_reloads_total{result=\"error\",what=\"token\"}") == 1);
     CHECK(e.at("credlet_jwks_fetches_total{result=\"timed_out\"}") == 1);
     CHECK(e.at("credlet_log_lines_dropped_total") == 42);
+}
+
+TEST_CASE("a daemon is ready when it says so, at each scrape anew") {
+    const test::manual_clock time;
+    const auto r = make_registry(time);
+    CHECK(parse_exposition(r->expose()).at("credlet_ready") == 0);
+    bool ready = true;
+    r->ready([&ready] { return ready; });
+    CHECK(parse_exposition(r->expose()).at("credlet_ready") == 1);
+    ready = false;
+    CHECK(parse_exposition(r->expose()).at("credlet_ready") == 0);
 }

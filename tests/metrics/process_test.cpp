@@ -31,6 +31,14 @@ TEST_CASE("the process metrics are those of this process") {
     ::close(extra);
 }
 
+TEST_CASE("the start of a process does not change: each change is taken for a restart") {
+    const system_clock time;
+    const auto r = make_registry(time);
+    const auto started = parse_exposition(r->expose()).at("process_start_time_seconds");
+    for (int i = 0; i < 20; ++i)
+        CHECK(parse_exposition(r->expose()).at("process_start_time_seconds") == started);
+}
+
 TEST_CASE("a process that may not be dumped can still count its own files") {
     REQUIRE(::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0);
     const system_clock time;
