@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for the given number of seconds (default 60) on its seed corpus. A finding fails and leaves
-# the input in build/fuzz-findings/.
+# Runs every fuzz target of the asan preset for the given number of seconds (default 60) on its seed corpus. A finding
+# fails and leaves the input in build/fuzz-findings/.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
@@ -21,7 +21,7 @@ one() { # TARGET
 }
 export -f one
 export seconds
-targets=$(find build/fuzz/tests -maxdepth 1 -name 'fuzz_*' -type f -perm -u+x | sort)
+targets=$(find build/asan/tests -maxdepth 1 -name 'fuzz_*' -type f -perm -u+x | sort)
 echo "$targets" | xargs -P "$(nproc)" -I{} bash -c 'one {}' | tee build/fuzz-findings/summary
 ok=$(grep -c 'no finding' build/fuzz-findings/summary)
 bad=$(($(echo "$targets" | wc -l) - ok))
