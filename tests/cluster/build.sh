@@ -16,7 +16,8 @@ declare -A packages=(
     [prometheus]=github.com/prometheus/prometheus/cmd/prometheus
     [promtool]=github.com/prometheus/prometheus/cmd/promtool
 )
-declare -A tags=([prometheus]=remove_all_sd) # static and file configuration stay; the clouds' clients go
+# Static and file configuration stay; the clouds' clients go. promtool checks configurations that discover pods.
+declare -A tags=([prometheus]=remove_all_sd [promtool]=remove_all_sd,enable_kubernetes_sd)
 
 [ $# -gt 0 ] || set -- $(printf '%s\n' "${!packages[@]}" | sort)
 for name in "$@"; do
