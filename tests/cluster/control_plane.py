@@ -301,5 +301,6 @@ class AuditLog:
                 "verb": entry["verb"], "uri": entry["requestURI"], "stage": entry["stage"],
                 "resource": resource + (f"/{target['subresource']}" if target.get("subresource") else ""),
                 "namespace": target.get("namespace"), "name": target.get("name"),
-                "code": entry.get("responseStatus", {}).get("code"), "agent": entry.get("userAgent"),
-                "at": entry["stageTimestamp"], "annotations": entry.get("annotations", {})}
+                "code": entry.get("responseStatus", {}).get("code"), "at": entry["stageTimestamp"],
+                "credential": entry["user"].get("extra", {}).get("authentication.kubernetes.io/credential-id", [None])[0],
+                "annotations": entry.get("annotations", {})}
