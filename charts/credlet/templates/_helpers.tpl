@@ -1,0 +1,111 @@
+{{/*
+Names and labels.
+
+The labels that select pods never depend on a value, for a DaemonSet's selector is immutable: whatever values are
+changed, an upgrade is possible.
+*/}}
+
+{{/* 40 characters leave room for the longest suffix within the 63 of a label. */}}
+{{- define "credlet.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "credlet.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "credlet.labels" -}}
+{{ include "credlet.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: node-daemon
+app.kubernetes.io/part-of: {{ .Chart.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "credlet.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "credlet.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name is needed where serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "credlet.image" -}}
+{{- $path := .Values.image.repository -}}
+{{- with .Values.image.registry }}{{ $path = printf "%s/%s" . $path }}{{ end -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" $path .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $path (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the kinds of token source have in common. Each answers "true" or nothing. */}}
+{{- define "credlet.requestsTokens" -}}
+{{- if has .Values.tokenSource (list "request" "auto") }}true{{ end -}}
+{{- end -}}
+
+{{/* Constrained impersonation is on by default since Kubernetes 1.36; before, its verbs mean nothing. */}}
+{{- define "credlet.impersonates" -}}
+{{- if eq .Values.tokenSource "impersonate" -}}
+true
+{{- else if and (eq .Values.tokenSource "auto") (semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* The API that MutatingAdmissionPolicies are to be written in; nothing where there is none. */}}
+{{- define "credlet.mutatingPolicyAPI" -}}
+{{- if semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version -}}
+admissionregistration.k8s.io/v1
+{{- else if .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy" -}}
+admissionregistration.k8s.io/v1beta1
+{{- end -}}
+{{- end -}}
+
+{{/* Audiences that a token for STS may have, as JSON. */}}
+{{- define "credlet.audiences" -}}
+{{- concat (list .Values.audience) .Values.extraAudiences | uniq | toJson -}}
+{{- end -}}
+
+{{/* 169.254.170.23:80,[fd00:ec2::23]:80 */}}
+{{- define "credlet.listen" -}}
+{{- $all := list -}}
+{{- range .Values.listener.addresses -}}
+{{- $all = append $all (printf "%s:%d" (include "credlet.host" .) (int $.Values.listener.port)) -}}
+{{- end -}}
+{{- join "," $all -}}
+{{- end -}}
+
+{{/* An address as it stands in a URL. */}}
+{{- define "credlet.host" -}}
+{{- if contains ":" . }}[{{ . }}]{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
+{{- define "credlet.cidr" -}}
+{{- . }}/{{ if contains ":" . }}128{{ else }}32{{ end -}}
+{{- end -}}
+
+{{/* What AWS_CONTAINER_CREDENTIALS_FULL_URI is set to. */}}
+{{- define "credlet.uri" -}}
+{{- if .Values.injection.uri -}}
+{{- .Values.injection.uri -}}
+{{- else -}}
+{{- $port := int .Values.listener.port -}}
+http://{{ include "credlet.host" (first .Values.listener.addresses) }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/v1/credentials
+{{- end -}}
+{{- end -}}
