@@ -13,6 +13,7 @@ import sys
 from aiohttp import web
 
 import control
+from aws import Account
 from faults import Faults
 from journal import Journal
 from kube import Kube
@@ -22,6 +23,7 @@ from sts import Sts
 from world import World
 
 PR_SET_PDEATHSIG = 1
+PERSON = ("access_key_id", "secret_access_key")  # what the platform engineer knows
 
 
 def die_with_parent():
@@ -37,6 +39,8 @@ def arguments():
     parser.add_argument("--kube-port", type=int, default=0)
     parser.add_argument("--sts-port", type=int, default=0)
     parser.add_argument("--control-port", type=int, default=0)
+    parser.add_argument("--aws-listen", metavar="ADDRESS:PORT",
+                        help="the whole AWS account there, each service by its own host name: IAM, S3, STS, ...")
     parser.add_argument("--scenario", help="JSON file: settings, service_accounts, roles, pods, bulk, faults")
     return parser.parse_args()
 
@@ -70,6 +74,15 @@ async def run(options):
     files = control.DaemonFiles(os.path.join(directory, "serviceaccount"), world, authorities["kube"].pem)
     files.set_token("fresh")
 
+    person = {}
+    if options.aws_listen:
+        account = Account(world, sts, sts_ca)
+        address, port = options.aws_listen.rsplit(":", 1)
+        certificates = ServerCertificates(directory, "aws", authorities["sts"], account.names())
+        aws = Listener(account.handle, certificates, int(port), address)
+        await aws.start()
+        person = {"aws_port": aws.port, "person": {name: account.person[name] for name in PERSON}}
+
     controller = control.Control(world, faults, journal, listeners, kube, files)
     control.load_scenario(controller, scenario)
     runner = web.AppRunner(controller.application(), access_log=None)
@@ -84,9 +97,9 @@ async def run(options):
         "control_url": f"http://127.0.0.1:{control_port}",
         "ca_file": os.path.join(files.directory, "ca.crt"), "sts_ca_file": sts_ca,
         "token_file": os.path.join(files.directory, "token"),
-        "issuer": world.issuer, "node_name": world.node_name, "region": world.region}, indent=1) + "\n")
+        "issuer": world.issuer, "node_name": world.node_name, "region": world.region, **person}, indent=1) + "\n")
     await stop.wait()
-    for listener in listeners.values():
+    for listener in [*listeners.values(), *([aws] if options.aws_listen else [])]:
         await listener.stop()
     await runner.cleanup()
 

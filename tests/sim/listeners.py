@@ -33,8 +33,12 @@ class Mute(asyncio.Protocol):
         self.listener.bare.discard(self.transport)
 
 
+LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+
 class Listener:
-    def __init__(self, handler, certificates, port):
+    def __init__(self, handler, certificates, port, address=None):
+        self.addresses = ((socket.AF_INET, address),) if address else LOOPBACK
         self.server = web.Server(self._answer, access_log=None, keepalive_timeout=75, tcp_keepalive=False)
         self.handler, self.certificates, self.port = handler, certificates, port
         self.certificate = "good"
@@ -66,7 +70,7 @@ class Listener:
                 return Mute(self, b"220 mail.example ESMTP\r\n")
             return self.server()
 
-        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        for family, address in self.addresses:
             try:
                 if family not in self.reserved:
                     self.reserved[family] = self._bind(family, address)

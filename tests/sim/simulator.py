@@ -42,9 +42,9 @@ def stop_all(started):
 class Simulator:
     """Started at once; the constructor returns when it is ready. It ends when this process does."""
 
-    def __init__(self, directory, scenario=None):
+    def __init__(self, directory, scenario=None, flags=()):
         self.directory = str(directory)
-        command = ["/usr/bin/python3", os.path.join(HERE, "credlet_sim.py"), "--dir", self.directory]
+        command = ["/usr/bin/python3", os.path.join(HERE, "credlet_sim.py"), "--dir", self.directory, *flags]
         if scenario is not None:
             os.makedirs(self.directory, exist_ok=True)
             path = os.path.join(self.directory, "scenario.json")

@@ -272,7 +272,7 @@ class Sts:
             raise Refused("InvalidIdentityToken", malformed) from None
         if header.get("alg") not in TOKEN_ALGORITHMS or "crit" in header:
             raise Refused("InvalidIdentityToken", malformed)
-        if unverified.get("iss") != world.issuer:
+        if unverified.get("iss") != world.issuer or not world.registered:
             raise Refused("InvalidIdentityToken", "No OpenIDConnect provider found in your account for "
                                                   f"{unverified.get('iss')}")
         for name in ("exp", "iat"):

@@ -43,6 +43,8 @@ DEFAULTS = {
     "admission_audiences": ["sts.amazonaws.com"],
     "public_discovery": False,  # JWKS and discovery without authentication
     "provider": None,  # {"url", "ca_file"}: STS fetches the issuer's keys there; None: ours are the issuer's
+    "registered": True,  # the account has an OIDC provider for the issuer
+    "eks_clusters": {},  # their issuers by their names, for DescribeCluster
     "jwks_uri": None,  # what the discovery document says, if not the issuer's own
     "token_key": "current",
     "denied": [],  # [{"verb": "list", "resource": "pods"}, ...]: RBAC without that rule
