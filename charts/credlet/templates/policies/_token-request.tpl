@@ -19,8 +19,6 @@ What both policies on token requests have in common.
 {{- define "credlet.tokenRequest.variables" -}}
 - name: callerNode
   expression: request.userInfo.?extra[?'authentication.kubernetes.io/node-name'][?0].orValue('')
-- name: boundTo
-  expression: object.spec.?boundObjectRef
 - name: boundUid
-  expression: variables.boundTo.?uid.orValue('')
+  expression: object.spec.?boundObjectRef.?uid.orValue('')
 {{- end -}}
