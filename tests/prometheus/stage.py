@@ -1,0 +1,97 @@
+"""Where the faults of faults.py take place: simulated worlds with many nodes, and on each node a credlet that
+Prometheus scrapes as the chart's PodMonitor would have it."""
+
+import itertools
+import shutil
+import threading
+
+from daemon import Credlet
+from simulator import wait_until
+
+ADDRESSES = (f"127.{net}.{high}.{low}" for net in range(20, 60) for high in range(256) for low in range(1, 255))
+
+
+class OnNode:
+    """A world, as the daemon on one of its nodes sees it: with a token file of its own."""
+
+    def __init__(self, world, node_name, token_file):
+        self.world, self.node_name, self.token_file = world, node_name, token_file
+
+    def __getattr__(self, name):
+        return getattr(self.world, name)
+
+
+class Node:
+    """`plain`: scraped without any label but job and instance."""
+
+    def __init__(self, name, world, prometheus, directory, plain=False):
+        self.name, self.world, self.prometheus, self.plain = name, world, prometheus, plain
+        self.token_file = str(directory / f"token-{name}")
+        shutil.copy(world.token_file, self.token_file)
+        self.daemon, self.instance = None, None
+        self.numbers = itertools.count(1)
+        self.stops, self.errors = [], []
+
+    def start(self, *flags, **how):
+        """Its daemon. A later one listens where the first did, so that it is the same target."""
+        self.daemon = Credlet(OnNode(self.world, self.name, self.token_file), *flags,
+                              admin=self.instance or "127.0.0.1:0", **how)
+        if self.instance is None:
+            self.instance = "%s:%d" % self.daemon.listeners["admin"][0]
+            labels = {} if self.plain else {"namespace": "credlet", "pod": f"credlet-{self.name}", "node": self.name,
+                                            "container": "credlet", "endpoint": "metrics"}
+            self.prometheus.scrape(self.instance, **labels)
+        return self.daemon
+
+    def stop(self):
+        for stop in self.stops:
+            stop()
+        if self.daemon is not None and self.daemon.process.poll() is None:
+            self.daemon.stop()
+
+    def name_pod(self):
+        """The name of the next workload here: its role's and its service account's too."""
+        return f"{self.name}-{next(self.numbers)}"
+
+    def workload(self, name=None, **fields):
+        return self.world.workload(name or self.name_pod(), next(ADDRESSES), node=self.name, **fields)
+
+    def sts_fault(self, kind, name, **fields):
+        """A fault of the calls to STS for the role of this name."""
+        return self.world.fault("sts", kind, match={"role": f"/{name}$"}, **fields)
+
+    def keep(self, action, every=0.5):
+        """Does this again and again, from now until the end, or until what is returned is called."""
+        enough = threading.Event()
+
+        def run():
+            while not enough.is_set():
+                try:
+                    action()
+                except Exception as error:
+                    self.errors.append(error)
+                    return
+                enough.wait(every)
+        thread = threading.Thread(target=run, daemon=True)
+
+        def stop():
+            enough.set()
+            thread.join(20)
+            assert not thread.is_alive(), f"something on {self.name} does not end"
+        self.stops.append(stop)
+        thread.start()
+        return stop
+
+    def ask(self, pod):
+        """As an SDK's IMDS provider asks: answered within a second, whatever the answer."""
+        return self.daemon.imds_credentials(pod["ip"], pod["role_arn"].rsplit("/", 1)[1])
+
+    def keep_asking(self, pod, every=0.5):
+        self.keep(lambda: self.ask(pod), every)
+
+    def series(self, expression):
+        """The values that Prometheus has of it for this node."""
+        return [value for labels, value in self.prometheus.query(expression) if labels.get("instance") == self.instance]
+
+    def wait_scraped(self, expression, seconds=10):
+        return wait_until(lambda: self.series(expression), seconds, f"{expression} of {self.name}", 0.1)
