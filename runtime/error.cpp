@@ -34,6 +34,8 @@ std::string_view to_string(errc kind) {
         return "unavailable";
     case errc::untrusted:
         return "untrusted";
+    case errc::in_use:
+        return "in_use";
     case errc::io_failed:
         return "io_failed";
     case errc::internal:

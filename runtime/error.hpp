@@ -27,6 +27,7 @@ enum class errc {
     throttled,       // the other side asks for fewer requests: 429 and its kind
     unavailable,     // the other side failed: 5xx
     untrusted,       // a signature, claim or binding does not hold
+    in_use,          // an address that another socket listens on
     io_failed,       // a file or socket operation of this machine failed
     internal,        // a bug or a resource this process lacks
 };
