@@ -1,8 +1,9 @@
-"""A client of the Kubernetes API: JSON over TLS, one connection per request, so that a restarted server is no matter."""
+"""A client of the Kubernetes API: JSON over TLS, on a connection per thread that is kept."""
 
 import http.client
 import json
 import ssl
+import threading
 import urllib.parse
 
 
@@ -47,6 +48,7 @@ class Api:
         self.headers, self.timeout = dict(headers or {}), timeout
         if token:
             self.headers["Authorization"] = f"Bearer {token}"
+        self.local = threading.local()
         self._url, self._ca_file, self._certificate, self._token = url, ca_file, certificate, token
 
     def impersonating(self, user):
@@ -54,17 +56,35 @@ class Api:
 
     def ask(self, method, path, body=None, headers=None):
         """The reply, whatever it says."""
-        connection = http.client.HTTPSConnection(self.address.hostname, self.address.port, timeout=self.timeout,
-                                                 context=self.context)
+        response = self._send(method, path, body, headers)
+        return Reply(response.status, response.headers, response.read())
+
+    def status(self, method, path, body=None):
+        """How it begins to answer: the rest, which may be a watch, is not waited for."""
+        response = self._send(method, path, body, None)
+        self._forget_connection()
+        return response.status
+
+    def _send(self, method, path, body, headers):
         sent = {**self.headers, **(headers or {})}
         if body is not None:
-            sent.setdefault("Content-Type", "application/json")
+            sent.setdefault("Content-Type", "application/merge-patch+json" if method == "PATCH" else "application/json")
+        reused = getattr(self.local, "connection", None) is not None
+        if not reused:
+            self.local.connection = http.client.HTTPSConnection(self.address.hostname, self.address.port,
+                                                                timeout=self.timeout, context=self.context)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), sent)
-            response = connection.getresponse()
-            return Reply(response.status, response.headers, response.read())
-        finally:
-            connection.close()
+            self.local.connection.request(method, path, None if body is None else json.dumps(body), sent)
+            return self.local.connection.getresponse()
+        except BaseException as error:
+            self._forget_connection()
+            if reused and isinstance(error, ConnectionError):  # closed since
+                return self._send(method, path, body, headers)
+            raise
+
+    def _forget_connection(self):
+        self.local.connection.close()
+        self.local.connection = None
 
     def call(self, method, path, body=None, headers=None):
         """The object that comes back; raises Refused."""

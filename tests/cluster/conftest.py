@@ -3,6 +3,7 @@ chart installed once for each token source, and nodes with the real binary on th
 
 import pathlib
 import sys
+import time
 
 import pytest
 
@@ -10,12 +11,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 for folder in ("cluster", "integration", "sim"):
     sys.path.insert(0, str(ROOT / "tests" / folder))
 
+import injection  # noqa: E402
 import objects  # noqa: E402
+import token_policy  # noqa: E402
 from control_plane import ControlPlane  # noqa: E402
 from daemon import Credlet  # noqa: E402
 from node import Node  # noqa: E402
 from relay import Relay  # noqa: E402
-from simulator import Simulator, stop_all  # noqa: E402
+from simulator import Simulator, stop_all, wait_until  # noqa: E402
 
 CHART = ROOT / "charts" / "credlet"
 REGION = "eu-west-1"
@@ -93,6 +96,54 @@ def new_relay(plane):
         return started[-1]
     yield make
     stop_all(started)
+
+
+@pytest.fixture(scope="session")
+def quiet(new_node, new_relay):
+    """A daemon on a node without pods, which is left alone while other tests run: (node, daemon, relay, since when)."""
+    relay = new_relay()
+    node = new_node(kube_url=relay.url)
+    daemon = Credlet(node, "--token-source", "request")
+    yield node, daemon, relay, time.monotonic()
+    daemon.stop()
+
+
+def pytest_collection_modifyitems(items):
+    """What waits for something that comes once a minute comes last, and its waiting begins first."""
+    items.sort(key=lambda item: "quiet" in item.fixturenames)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begin_quiet(request):
+    if any("quiet" in item.fixturenames for item in request.session.items):
+        request.getfixturevalue("quiet")
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory):
+    """Another control plane, with one release of the chart, to change both at will."""
+    started = start_cluster(tmp_path_factory.mktemp("ground"))
+    install(started, "credlet", "auto", "--set", "injection.enabled=true")
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def token_world(ground):
+    made = token_policy.TokenWorld(ground, "credlet")
+    probe = token_policy.CASES["too long a life"](made)
+    wait_until(lambda: probe.ask().status == 403, 10, "the policies' effect", 0.1)
+    return made
+
+
+@pytest.fixture(scope="session")
+def injecting(ground):
+    injection.make_namespaces(ground.admin)
+    injection.add_sidecar_policy(ground.admin)
+    for name in ("a pod that asks", "a container that is added later"):
+        wait_until(lambda name=name: injection.outcome(injection.create(ground.admin, name)) == injection.wanted(name), 10,
+                   "the policies' effect", 0.1)
+    return ground
 
 
 @pytest.fixture
