@@ -9,6 +9,7 @@ simulators=(python3 python3-aiohttp python3-cryptography python3-jwt python3-bot
 demo=(awscli curl)
 clients=(awscli python3-boto3 python3-venv nodejs npm iproute2 nftables util-linux procps)
 bench=(nginx-light wrk util-linux)
+chart=(python3 python3-pytest python3-yaml)
 lint=(clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19)
 
 declare -a wanted=()

@@ -209,6 +209,40 @@ def test_a_value_is_a_variable(variable):
     assert environment(render(values))[variable] == expected
 
 
+def complaint(objects):
+    """What the daemon says against its environment. Nothing, where all that stops it is a file that is not there."""
+    field = {"spec.nodeName": "node-1", "status.hostIP": "127.0.0.1", "metadata.labels['topology.kubernetes.io/zone']": ""}
+    given = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
+    for name, value in environment(objects).items():
+        value = field[value["fieldRef"]["fieldPath"]] if isinstance(value, dict) else value
+        given[name] = re.sub(r"\$\((\w+)\)", lambda reference: given[reference[1]], value)
+    given["CREDLET_ROLE_POLICY_FILE"] = ""
+    missing = "/nonexistent/credlet-test-ca.crt"
+    done = subprocess.run([BINARY, *daemon(objects)["args"], "--kube-ca-file", missing], env=given, capture_output=True,
+                          text=True, timeout=30, check=False)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    return "" if missing in said else said
+
+
+@pytest.mark.parametrize("values", [
+    {}, {"imds": {"zoneFromNode": True}}, {"tokenSource": "projected"}, {"drainTimeoutSeconds": 0},
+    {"drainTimeoutSeconds": 300}, {"listener": {"addresses": ["169.254.170.2", "fd00:ec2::23"], "port": 8080}},
+    {"metrics": {"enabled": False}}, {"tokenRequest": {"lifetimeSeconds": 43200}}, {"sts": {"rate": 0.5, "burst": 1}},
+    {"limits": {"requestRatePerPod": 0.1, "requestBurstPerPod": 1}}, {"extraArgs": ["--log-level=debug"]},
+    *(values for values, _ in SETTINGS.values() if values.get("metrics", {}).get("bindAddress") != "[$(HOST_IP)]"
+      and "caFile" not in values.get("sts", {}))], ids=str)
+def test_the_daemon_accepts_what_the_schema_accepts(values):
+    assert complaint(render(values)) == ""
+
+
+def test_the_daemon_accepts_ipv6_addresses_of_nodes():
+    objects = render({"metrics": {"bindAddress": "[$(HOST_IP)]"}})
+    variable, = [v for v in daemon(objects)["env"] if v["name"] == "CREDLET_METRICS_LISTEN"]
+    variable["value"] = variable["value"].replace("$(HOST_IP)", "fd00::7")
+    assert complaint(objects) == ""
+
+
 def test_the_binary_knows_every_variable_and_the_chart_has_a_value_for_every_setting():
     said = subprocess.run([BINARY, "serve", "--help"], capture_output=True, text=True, timeout=30, check=True).stdout
     known = set(re.findall(r"\((CREDLET_[A-Z0-9_]+)\)", said))
