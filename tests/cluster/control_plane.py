@@ -159,6 +159,7 @@ class ControlPlane:
         write_atomically(self.path("audit-policy.json"), json.dumps(AUDIT_POLICY))
         keys = [argument for name in ("sa.pub", "sa-old.pub") if os.path.exists(self.path(name))
                 for argument in ("--service-account-key-file", self.path(name))]
+        kubelet_client = self.certificate("kube-apiserver-kubelet-client", ["system:masters"])
         self.api_server = Program("kube-apiserver", [
             self.bin / "kube-apiserver", "--etcd-servers", f"unix://{self.etcd_socket}",
             "--bind-address", self.address, "--secure-port", self.port, "--permit-port-sharing",
@@ -167,9 +168,14 @@ class ControlPlane:
             "--service-cluster-ip-range", "10.96.0.0/16", "--cert-dir", self.path("certificates"),
             "--tls-cert-file", self.path("apiserver.crt"), "--tls-private-key-file", self.path("apiserver.key"),
             "--client-ca-file", self.ca_file, "--authorization-mode", "Node,RBAC",
+            # Where there is a kubelet, it is asked for logs and to execute commands.
+            "--kubelet-client-certificate", kubelet_client, "--kubelet-client-key", kubelet_client,
+            "--kubelet-certificate-authority", self.ca_file, "--kubelet-preferred-address-types", "InternalIP",
             "--enable-admission-plugins", "NodeRestriction",
             "--service-account-issuer", self.issuer, "--service-account-jwks-uri", f"{self.url}/openid/v1/jwks",
             "--service-account-signing-key-file", self.path("sa.key"), *keys, "--api-audiences", API_AUDIENCE,
+            # Watches end with it; without this it would wait a minute for their clients to go.
+            "--shutdown-watch-termination-grace-period", "2s",
             "--audit-policy-file", self.path("audit-policy.json"), "--audit-log-path", self.audit_log.path,
             *(["--feature-gates", gates] if gates else []), *self.flags,
         ], self.path("kube-apiserver.log"))
