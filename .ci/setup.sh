@@ -10,6 +10,7 @@ demo=(awscli curl)
 clients=(awscli python3-boto3 python3-venv nodejs npm iproute2 nftables util-linux procps)
 bench=(nginx-light wrk util-linux)
 chart=(python3 python3-pytest python3-yaml)
+node=(containerd runc containernetworking-plugins iproute2 nftables util-linux)
 lint=(clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19)
 
 declare -a wanted=()

@@ -1,0 +1,3 @@
+module credlet.io/tests/node/asker
+
+go 1.26

@@ -1,0 +1,56 @@
+"""credlet on the node: the chart, by Helm, with its defaults but for what a simulated AWS takes."""
+
+import json
+import pathlib
+import urllib.request
+
+from simulator import wait_until
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "credlet"
+NAMESPACE = NAME = "credlet"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app.kubernetes.io/name=credlet"
+
+
+class Release:
+    def __init__(self, plane, node, sts, region):
+        self.plane, self.node = plane, node
+        ca = pathlib.Path(sts.sts_ca_file).read_text(encoding="ascii")
+        self.values = {
+            "region": region, "image": {"repository": "credlet", "tag": "test", "pullPolicy": "Never"},
+            "injection": {"enabled": True},
+            "sts": {"endpoint": sts.sts_url, "caFile": "/etc/sts/ca.crt"},
+            "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "sts-ca"}, "data": {"ca.crt": ca}}],
+            "extraVolumes": [{"name": "sts-ca", "configMap": {"name": "sts-ca"}}],
+            "extraVolumeMounts": [{"name": "sts-ca", "mountPath": "/etc/sts", "readOnly": True}],
+            "test": {"serviceAccountName": "helm-test", "credentials": True}}
+
+    def upgrade(self, **values):
+        """Returns when the new daemon is ready and the old one has ended."""
+        self.values.update(values)
+        try:
+            self.plane.helm("upgrade", "--install", NAME, CHART, "--namespace", NAMESPACE, "--create-namespace",
+                            "--values", "-", "--wait", "--timeout", "90s", stdin=json.dumps(self.values))
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from None
+        wait_until(lambda: len(self.pods()) == 1, 60, "the end of the old daemon", 0.1)
+        return self.pods()[0]
+
+    def pods(self):
+        return self.plane.admin.get(PODS)["items"]
+
+    def story(self):
+        """Why it does not come up: what `kubectl describe` shows, and the daemon's last words."""
+        return "\n".join(self.plane.kubectl("--namespace", NAMESPACE, *command, check=False).stdout for command in (
+            ["describe", "pods"], ["logs", f"daemonset/{NAME}", "--all-containers", "--tail", "30"]))
+
+    def explain(self, namespace, pod):
+        """As an administrator would ask."""
+        done = self.plane.kubectl("--namespace", NAMESPACE, "exec", f"daemonset/{NAME}", "--", "credlet", "explain",
+                                  "--namespace", namespace, "--pod", pod, check=False)
+        return done.stdout + done.stderr
+
+    def metrics(self):
+        """As Prometheus would ask."""
+        with urllib.request.urlopen(f"http://{self.node.address}:9798/metrics", timeout=10) as answer:
+            return answer.read().decode()
