@@ -25,9 +25,21 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "credlet.labels" -}}
-{{ include "credlet.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/component: node-daemon
+{{ include "credlet.sharedLabels" . }}
+{{- end -}}
+
+{{/* The pod of helm test is none of those that are selected. */}}
+{{- define "credlet.testLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-test
+app.kubernetes.io/component: test
+{{ include "credlet.sharedLabels" . }}
+{{- end -}}
+
+{{- define "credlet.sharedLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: {{ .Chart.Name }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
