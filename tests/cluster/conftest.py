@@ -99,13 +99,15 @@ def new_relay(plane):
 
 
 @pytest.fixture(scope="session")
-def quiet(new_node, new_relay):
-    """A daemon on a node without pods, which is left alone while other tests run: (node, daemon, relay, since when)."""
-    relay = new_relay()
-    node = new_node(kube_url=relay.url)
+def quiet(ground, sts, tmp_path_factory):
+    """A daemon on a node without pods, on a control plane that is never restarted, which is left alone while other tests
+    run: (node, daemon, relay, since when)."""
+    name = install(ground, "credlet-quiet", "request")
+    relay = Relay(ground.port)
+    node = Node(ground, sts, tmp_path_factory.mktemp("quiet"), name, name, kube_url=relay.url)
     daemon = Credlet(node, "--token-source", "request")
     yield node, daemon, relay, time.monotonic()
-    daemon.stop()
+    stop_all([daemon, relay])
 
 
 def pytest_collection_modifyitems(items):

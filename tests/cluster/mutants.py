@@ -5,8 +5,6 @@ import copy
 import dataclasses
 import re
 
-import objects
-
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 COLLECTIONS = {
@@ -15,15 +13,6 @@ COLLECTIONS = {
     f"{ADMISSION}/validatingadmissionpolicybindings": "ValidatingAdmissionPolicyBinding",
     f"{ADMISSION}/mutatingadmissionpolicies": "MutatingAdmissionPolicy",
     f"{ADMISSION}/mutatingadmissionpolicybindings": "MutatingAdmissionPolicyBinding"}
-
-
-MARKED = 1_000_000  # seconds of life that nobody asks for
-MARKER = "test.credlet.io/in-force"  # a label of pods
-
-
-def marked_token_request(number, bound_to):
-    """To ask for: refused with the number as the reason while the marked policy is in force."""
-    return objects.token_request(["sts.amazonaws.com"], MARKED + number, bound_to)
 
 
 @dataclasses.dataclass
@@ -47,17 +36,6 @@ class Mutant:
             api.create(self.path.rsplit("/", 1)[0], body)
         else:
             api.patch(self.path, {field: self.original[field] for field in self.changed})
-
-    def marked(self, number):
-        """The same, and it can be seen when the API server goes by it."""
-        spec, marker = copy.deepcopy(self.changed["spec"]), str(number)
-        if self.original["kind"] == "ValidatingAdmissionPolicy":
-            spec["validations"].insert(0, {"expression": f"object.spec.?expirationSeconds.orValue(0) != {MARKED + number}",
-                                           "message": marker})
-        else:
-            spec["mutations"].append({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
-                f"Object{{metadata: Object.metadata{{labels: {{'{MARKER}': '{marker}'}}}}}}"}})
-        return dataclasses.replace(self, changed={"spec": spec})
 
     def __str__(self):
         return f"{self.original['kind']} {self.original['metadata']['name']}: {self.missing}"

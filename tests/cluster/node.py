@@ -78,10 +78,13 @@ class Node:
 
     # Workloads
 
-    def workload(self, name=None, ip=None, namespace="prod", annotations=None, role_fields=None, **pod):
-        """A role, a service account with it, and a pod that runs as it, with an address and names nobody else has."""
+    def workload(self, name=None, ip=None, namespace="prod", annotations=None, role_fields=None, sts_fault=None, **pod):
+        """A role, a service account with it, and a pod that runs as it, with an address and names nobody else has. A
+        fault meets STS calls for its role only, from the first one on."""
         name = name or f"app-{next(NAMES)}"
         arn = self.sts.role(name, **{"subjects": f"system:serviceaccount:{namespace}:{name}", **(role_fields or {})})
+        if sts_fault:
+            self.sts.fault("sts", match={"role": arn + "$"}, **sts_fault)
         objects.service_account(self.admin, namespace, name, {"credlet.io/role-arn": arn, **(annotations or {})})
         return self.pod(name, f"{name}-pod", namespace, ip, arn, **pod)
 

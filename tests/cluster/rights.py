@@ -15,11 +15,12 @@ def url(verb, collection, name, selector=""):
 
 
 def needed(world, source):
-    """(what, an Api, method, path, body) of each request that must be allowed. As the node with a token of its own each
-    time: for ten seconds the API server remembers whom it has let impersonate."""
+    """(what, an Api, method, path, body) of each request that must be allowed."""
+    if source in ("impersonate", "auto"):
+        world.replace_daemon()
     pods = "/api/v1/namespaces/enabled/pods", "/api/v1/pods"
     accounts = "/api/v1/namespaces/enabled/serviceaccounts", "/api/v1/serviceaccounts"
-    as_node = world.new_daemon().impersonating("system:node:here") if source in ("impersonate", "auto") else None
+    as_node = world.daemon.impersonating("system:node:here")
     for verb in READ:
         yield f"{verb} service accounts", world.daemon, "GET", url(verb, accounts, "app"), None
     who = as_node if source == "impersonate" else world.daemon

@@ -8,11 +8,11 @@ import pytest
 
 import injection
 import mutants
-import objects
 import rights
 import token_policy
 from api import Refused
 from conftest import install
+from in_force import Marker
 from simulator import wait_until
 
 SOURCES = ["caller", "request", "impersonate", "projected", "auto"]
@@ -27,42 +27,41 @@ def as_installed(ground):
     for_source("auto")
 
 
-def unnoticed(admin, mutated, outcomes, in_force=None):
-    """Those mutants that make no difference to the outcomes. in_force(number): whether a marked policy is; where there is
-    none to be marked, a mutant has some seconds to make a difference."""
+def unnoticed_rights(admin, mutated, outcomes):
+    """Those mutants that make no difference to the outcomes within some seconds."""
     usual, found = outcomes(), []
-
-    def undone(mutant):
-        wait_until(lambda: outcomes() == usual, 10, f"an undone change ({mutant})", 0.05)
-
-    def differs_when_marked(number, mutant):
-        mutant.marked(number).apply(admin)
-        wait_until(lambda: in_force(number), 10, f"a policy in force ({mutant})", 0.02)
-        return outcomes() != usual
-
-    def differs_in_time(mutant):
-        try:
-            mutant.apply(admin)
-            wait_until(lambda: outcomes() != usual, 4, "a difference", 0.05)
-            return True
-        except AssertionError:
-            return False
-        finally:
-            mutant.undo(admin)
-            undone(mutant)
-
     for path, body in mutated:
-        mutant = None
-        for number, mutant in enumerate(mutants.mutants_of(path, body)):
+        for mutant in mutants.mutants_of(path, body):
+            mutant.apply(admin)
             try:
-                can_be_marked = in_force and body["kind"].endswith("Policy") and mutant.changed
-                if not (differs_when_marked(number, mutant) if can_be_marked else differs_in_time(mutant)):
-                    found.append(str(mutant))
+                wait_until(lambda: outcomes() != usual, 4, "a difference", 0.02)
+            except AssertionError:
+                found.append(str(mutant))
+            finally:
+                mutant.undo(admin)
+            wait_until(lambda: outcomes() == usual, 10, f"an undone change ({mutant})", 0.02)
+    return found
+
+
+def unnoticed_policies(admin, mutated, outcomes, marker):
+    """Those mutants that make no difference to the outcomes when they are in force."""
+    marker.await_all()
+    usual, found = outcomes(), []
+    for path, body in mutated:
+        for mutant in mutants.mutants_of(path, body):
+            try:
+                mutant.apply(admin)
             except Refused as refusal:
-                assert refusal.status == 422  # noticed by the API server itself
-        if mutant and mutant.changed:
-            mutant.undo(admin)
-            undone(mutant)
+                assert refusal.status == 422  # the API server itself notices
+                continue
+            try:
+                marker.await_all()
+                if outcomes() == usual:
+                    found.append(str(mutant))
+            finally:
+                mutant.undo(admin)
+    marker.await_all()
+    assert outcomes() == usual
     return found
 
 
@@ -83,50 +82,50 @@ def test_rights_are_sufficient_and_each_is_necessary(ground, token_world, as_ins
     def allowed():
         return {what: status < 300 for what, status in statuses(rights.needed(token_world, source)).items()}
     wait_until(lambda: all(allowed().values()), 5, "all that is needed")
-    assert unnoticed(ground.admin, of_kind(ground, "ClusterRole", "ClusterRoleBinding"), allowed) == []
+    assert unnoticed_rights(ground.admin, of_kind(ground, "ClusterRole", "ClusterRoleBinding"), allowed) == []
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_rights_are_no_more_than_needed(ground, token_world, as_installed, source):
     as_installed(source)
+    token_world.replace_daemon()
     requests = list(rights.forbidden(token_world, source))
     wait_until(lambda: set(statuses(requests).values()) == {403}, 5, "refusals")
 
 
+@pytest.fixture
+def marker(ground, request):
+    made = Marker(ground.admin, request.param)
+    yield made
+    made.remove()
+
+
+@pytest.mark.parametrize("marker", ["Validating"], indirect=True)
 @pytest.mark.parametrize("policy", ["credlet-token-request", "credlet-token-request-own-node"])
-def test_each_part_of_the_policies_on_token_requests_matters(ground, token_world, policy):
+def test_each_part_of_the_policies_on_token_requests_matters(ground, token_world, policy, marker):
     """Each policy by itself: where both refuse, one of them hides what the other lacks."""
     both = of_kind(ground, "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     this = [(path, body) for path, body in both if path.endswith("/" + policy)]
-    cases = [make(token_world) for make in token_policy.CASES.values()]
     others = [mutants.Mutant(path, "gone", None, body) for path, body in both
               if body["kind"].endswith("Binding") and (path, body) not in this]
     assert len(this) == 2 and len(others) == 1
+    cases = [make(token_world) for make in token_policy.CASES.values()]
 
     def outcomes():
         return [token_policy.outcome(case.ask()) for case in cases]
-
-    def in_force(number):
-        request = mutants.marked_token_request(number, token_world.own)
-        return token_world.daemon.ask("POST", objects.token_path("enabled", "app"), request).message.endswith(f": {number}")
-    before = outcomes()
     for other in others:
         other.apply(ground.admin)
     try:
-        wait_until(lambda: outcomes() != before, 10, "one policy alone")
-        assert unnoticed(ground.admin, this, outcomes, in_force) == []
+        assert unnoticed_policies(ground.admin, this, outcomes, marker) == []
     finally:
         for other in others:
             other.undo(ground.admin)
-    wait_until(lambda: outcomes() == before, 10, "both policies")
+        marker.await_all()
 
 
-def test_each_part_of_the_injection_matters(ground, injecting):
+@pytest.mark.parametrize("marker", ["Mutating"], indirect=True)
+def test_each_part_of_the_injection_matters(ground, injecting, marker):
     def outcomes():
         return [injection.outcome(injection.create(ground.admin, name)) for name in injection.CASES]
-
-    def in_force(number):
-        reply = injection.create_valid(ground.admin)
-        return reply.json["metadata"]["labels"].get(mutants.MARKER) == str(number)
     chart = of_kind(ground, "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
-    assert unnoticed(ground.admin, chart, outcomes, in_force) == []
+    assert unnoticed_policies(ground.admin, chart, outcomes, marker) == []

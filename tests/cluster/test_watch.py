@@ -106,9 +106,9 @@ def test_an_expired_version_after_compaction_leads_to_a_list(wired):
     gets_credentials(node, daemon, unseen)
     assert daemon.credentials(stays["ip"]).status == 200
     assert daemon.metric("watch_restarts_total", resource="pods", reason="expired") >= 1
-    expired = asked_for_pods(node, mark, verb="watch", code=410)
-    listed = asked_for_pods(node, mark, verb="list", code=200)
-    assert expired and listed and expired[0]["at"] < listed[0]["at"]
+    # The one that was cut, the one that was told so, and the list.
+    assert [entry["verb"] for entry in asked_for_pods(node, mark, code=200, stage="ResponseComplete")] == \
+        ["watch", "watch", "list"]
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["SIGTERM", "SIGKILL"])
@@ -136,12 +136,13 @@ def test_a_restart_of_the_api_server_is_invisible_to_pods(wired, kill):
     assert daemon.admin("/readyz").status == 200
 
 
-def test_bookmarks_keep_a_quiet_watch_up_to_date(quiet, wired):
+def test_bookmarks_keep_a_quiet_watch_up_to_date(quiet):
     """The daemon of a node whose pods never change resumes from a bookmark, not from its list."""
     node, daemon, relay, listed_at = quiet
     first = node.plane.audit_log.entries(verb="watch", resource="pods", stage="ResponseStarted")
     began_with = resource_version(next(e["uri"] for e in first if node.node_name in e["uri"]))
-    # Kubernetes sends one a minute. Any change elsewhere makes the cluster's version move on.
+    objects.namespace(node.admin, "elsewhere")  # the cluster's version moves on
+    # Kubernetes sends one a minute.
     left = max(0.0, 75 - (time.monotonic() - listed_at))
     wait_until(lambda: daemon.metric("watch_age_seconds", resource="pods") < time.monotonic() - listed_at - 20,
                left + 15, "a bookmark", 0.25)

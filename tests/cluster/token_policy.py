@@ -43,13 +43,20 @@ class TokenWorld:
         self.outside = objects.pod(admin, "disabled", "outside", "app", "here", ["127.40.0.5"])
         self.outside_foreign = objects.pod(admin, "disabled", "outside-foreign", "app", "there", ["127.40.0.6"])
         self.daemon_pod = objects.pod(admin, release, "credlet-here", release, "here", ["10.0.0.1"], host_network=True)
-        self.daemon = self.new_daemon()
-        self.unbound_daemon = plane.bearer(objects.token(admin, release, release))
+        self._new_tokens()
         self.node = admin.get("/api/v1/nodes/here")
 
-    def new_daemon(self):
-        """With a token nobody has seen yet."""
-        return self.plane.bearer(objects.token(self.admin, self.release, self.release, bound_to=self.daemon_pod))
+    def _new_tokens(self):
+        release = self.release
+        self.daemon = self.plane.bearer(objects.token(self.admin, release, release, bound_to=self.daemon_pod))
+        self.unbound_daemon = self.plane.bearer(objects.token(self.admin, release, release))
+
+    def replace_daemon(self):
+        """The same account anew, which the API server knows nothing about: for ten seconds it remembers which one it has
+        let impersonate."""
+        self.admin.delete(f"/api/v1/namespaces/{self.release}/serviceaccounts/{self.release}")
+        objects.service_account(self.admin, self.release, self.release)
+        self._new_tokens()
 
 
 ask = objects.token_request
