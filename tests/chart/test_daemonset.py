@@ -319,13 +319,13 @@ def test_the_test_pod_is_none_of_the_daemons():
     assert not selector(objects)["matchLabels"].items() <= one(objects, "Pod")["metadata"]["labels"].items()
 
 
-@pytest.mark.parametrize("credentials, asked", [(False, "answer"), (True, "credentials")])
-def test_helm_test_asks_as_an_sdk_would(credentials, asked):
+@pytest.mark.parametrize("credentials, expected", [(False, "identity"), (True, "credentials")])
+def test_helm_test_asks_as_an_sdk_would(credentials, expected):
     objects = render({"test": {"credentials": credentials, "serviceAccountName": "app"}, "listener": {"port": 8080},
                       "audience": "openshift"})
     spec = one(objects, "Pod")["spec"]
     container = spec["containers"][0]
-    assert container["args"] == ["probe", asked]
+    assert container["args"] == ["ask", f"--expect={expected}"]
     assert {v["name"]: v["value"] for v in container["env"]} == {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23:8080/v1/credentials",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/var/run/secrets/credlet/token"}
