@@ -209,7 +209,8 @@ class ControlPlane:
     def start_controller_manager(self, *flags):
         """The controllers: default service accounts, the CA's config maps, DaemonSets, deletion of namespaces."""
         self._start_with_kubeconfig("kube-controller-manager", "--root-ca-file", self.ca_file,
-                                    "--service-account-private-key-file", self.path("sa.key"), *flags)
+                                    "--service-account-private-key-file", self.path("sa.key"),
+                                    "--flex-volume-plugin-dir", self.path("volume-plugins"), *flags)
 
     def start_scheduler(self, *flags):
         self._start_with_kubeconfig("kube-scheduler", *flags)
