@@ -92,6 +92,33 @@ def test_names_follow_the_overrides():
     assert one(render({"fullnameOverride": "aws"}, release="prod"), "DaemonSet")["metadata"]["name"] == "aws"
 
 
+def strings(thing):
+    if isinstance(thing, dict):
+        return all(isinstance(key, str) and strings(value) for key, value in thing.items())
+    return isinstance(thing, str)
+
+
+@pytest.mark.parametrize("word", ["y", "on", "null", "123", "1e3", "0x1f"])
+def test_names_that_yaml_takes_for_something_else_stay_names(word):
+    values = merged(EXTRAS["everything"], {
+        "fullnameOverride": word, "serviceAccount": {"name": word}, "priorityClassName": word,
+        "image": {"repository": word, "tag": word}, "test": {"serviceAccountName": word},
+        "tokenRequest": {"namespaces": [word]}, "networkPolicy": {"namespaces": [word]},
+        "commonLabels": {"team": word}, "flowSchema": {"priorityLevel": word},
+        "rolePolicy": {"rules": [], "existingConfigMap": word}, "injection": {"enabled": True}})
+    objects = render(values, release=word, namespace=word)
+    for thing in objects:
+        assert strings(thing["metadata"]), thing["metadata"]
+        assert strings(thing.get("roleRef", {})) and all(map(strings, thing.get("subjects", [])))
+    for pod in (pod_spec(objects), one(objects, "Pod")["spec"]):
+        assert all(strings(pod.get(key, "")) for key in ("serviceAccountName", "priorityClassName", "nodeSelector"))
+        assert all(strings(c["image"]) for c in pod["containers"])
+    assert one(objects, "DaemonSet")["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"] == word
+    assert [v["configMap"]["name"] for v in pod_spec(objects)["volumes"] if v["name"] == "role-policy"] == [word]
+    for kind in ("ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicyBinding"):
+        assert all(strings(binding["spec"]["policyName"]) for binding in of_kind(objects, kind))
+
+
 @pytest.mark.parametrize("image, reference", [
     ({}, "credlet:0.1.0"),
     ({"registry": "registry.example:5000"}, "registry.example:5000/credlet:0.1.0"),
