@@ -78,7 +78,7 @@ class Api:
             return self.local.connection.getresponse()
         except BaseException as error:
             self._forget_connection()
-            if reused and isinstance(error, ConnectionError):  # closed since
+            if reused and isinstance(error, (ConnectionError, ssl.SSLEOFError)):  # closed since
                 return self._send(method, path, body, headers)
             raise
 

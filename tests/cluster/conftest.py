@@ -16,8 +16,10 @@ import objects  # noqa: E402
 import token_policy  # noqa: E402
 from control_plane import ControlPlane  # noqa: E402
 from daemon import Credlet  # noqa: E402
+from in_force import Marker  # noqa: E402
 from node import Node  # noqa: E402
 from relay import Relay  # noqa: E402
+from sidecar_webhook import SidecarWebhook  # noqa: E402
 from simulator import Simulator, stop_all, wait_until  # noqa: E402
 
 CHART = ROOT / "charts" / "credlet"
@@ -59,9 +61,13 @@ def sts(plane, tmp_path_factory):
 
 
 def install(plane, name, source, *values):
-    """The chart, by Helm, for one token source. The release, its namespace and its service account have one name."""
+    """The chart, by Helm, for one token source, its policies in force. The release, its namespace and its service
+    account have one name."""
     plane.helm("upgrade", "--install", name, CHART, "--namespace", name, "--create-namespace",
                "--set", f"fullnameOverride={name},region={REGION},tokenSource={source}", *values)
+    marker = Marker(plane.admin, "Validating")
+    marker.await_all()
+    marker.remove()
     return name
 
 
@@ -110,15 +116,44 @@ def quiet(ground, sts, tmp_path_factory):
     stop_all([daemon, relay])
 
 
+@pytest.fixture(scope="session")
+def old_plane(tmp_path_factory):
+    """A control plane as those before Kubernetes 1.36: without constrained impersonation."""
+    started = start_cluster(tmp_path_factory.mktemp("old"), feature_gates={"ConstrainedImpersonation": False})
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def old_sts(old_plane, tmp_path_factory):
+    simulator = start_sts(tmp_path_factory.mktemp("old-sts"), old_plane)
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture(scope="session")
+def rotating(old_plane, old_sts, tmp_path_factory):
+    """A node of a control plane whose signing key may be changed, with a daemon that has fetched its keys."""
+    name = install(old_plane, "credlet-rotating", "caller")
+    node = Node(old_plane, old_sts, tmp_path_factory.mktemp("rotating"), name, name)
+    daemon = Credlet(node, "--token-source", "caller")
+    yield node, daemon
+    daemon.stop()
+
+
+# What waits for something that comes once a minute at most comes last, and its waiting begins first.
+SLOW = ("quiet", "rotating")
+
+
 def pytest_collection_modifyitems(items):
-    """What waits for something that comes once a minute comes last, and its waiting begins first."""
-    items.sort(key=lambda item: "quiet" in item.fixturenames)
+    items.sort(key=lambda item: any(name in item.fixturenames for name in SLOW))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def begin_quiet(request):
-    if any("quiet" in item.fixturenames for item in request.session.items):
-        request.getfixturevalue("quiet")
+def begin_waiting(request):
+    for name in SLOW:
+        if any(name in item.fixturenames for item in request.session.items):
+            request.getfixturevalue(name)
 
 
 @pytest.fixture(scope="session")
@@ -141,11 +176,12 @@ def token_world(ground):
 @pytest.fixture(scope="session")
 def injecting(ground):
     injection.make_namespaces(ground.admin)
-    injection.add_sidecar_policy(ground.admin)
+    webhook = SidecarWebhook(ground, injection.SIDECAR, injection.ADDED)
     for name in ("a pod that asks", "a container that is added later"):
         wait_until(lambda name=name: injection.outcome(injection.create(ground.admin, name)) == injection.wanted(name), 10,
                    "the policies' effect", 0.1)
-    return ground
+    yield ground
+    webhook.stop()
 
 
 @pytest.fixture

@@ -293,7 +293,7 @@ class AuditLog:
 
     def entries(self, since=0, **facts):
         """Those entries only that have these facts: user, acting_as, verb, resource (pods, serviceaccounts/token, ...),
-        namespace, name, code, stage, uri."""
+        namespace, name, code, stage, uri, credential (the token's id), bound_to_node."""
         with open(self.path, "rb") as file:
             file.seek(since)
             whole = file.read().rpartition(b"\n")[0]
@@ -303,11 +303,12 @@ class AuditLog:
     @staticmethod
     def _short(entry):
         target = entry.get("objectRef", {})
+        extra = {key.split("/")[-1]: values[0] for key, values in entry["user"].get("extra", {}).items()}
         resource = target.get("resource", "")
-        return {"user": entry["user"]["username"], "acting_as": entry.get("impersonatedUser", {}).get("username"),
+        return {"user": entry["user"].get("username"), "acting_as": entry.get("impersonatedUser", {}).get("username"),
                 "verb": entry["verb"], "uri": entry["requestURI"], "stage": entry["stage"],
                 "resource": resource + (f"/{target['subresource']}" if target.get("subresource") else ""),
                 "namespace": target.get("namespace"), "name": target.get("name"),
                 "code": entry.get("responseStatus", {}).get("code"), "at": entry["stageTimestamp"],
-                "credential": entry["user"].get("extra", {}).get("authentication.kubernetes.io/credential-id", [None])[0],
+                "credential": extra.get("credential-id"), "bound_to_node": extra.get("node-name"),
                 "annotations": entry.get("annotations", {})}

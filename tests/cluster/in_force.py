@@ -1,10 +1,13 @@
 """When a change of admission policies has taken effect. The API server learns of policies, and of bindings, by a watch
 each and goes by them from the next second on; so a policy and a binding of our own, changed last, tell of all before."""
 
+import itertools
+
 from simulator import wait_until
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-NAME, LABEL = "in-force", "in-force"
+LABEL = "in-force"
+NUMBERS = itertools.count(1)
 
 
 class Marker:
@@ -12,20 +15,21 @@ class Marker:
 
     def __init__(self, admin, kind):
         self.admin, self.kind, self.number = admin, kind, 0
+        self.name = f"in-force-{next(NUMBERS)}"
         self.policy = f"{ADMISSION}/{kind.lower()}admissionpolicies"
         self.binding = f"{ADMISSION}/{kind.lower()}admissionpolicybindings"
-        admin.create(self.policy, {"metadata": {"name": NAME}, "spec": self._policy_spec()})
-        admin.create(self.binding, {"metadata": {"name": NAME}, "spec": {"policyName": NAME, **self._binding_spec()}})
+        admin.create(self.policy, {"metadata": {"name": self.name}, "spec": self._policy_spec()})
+        admin.create(self.binding, {"metadata": {"name": self.name}, "spec": {"policyName": self.name, **self._binding_spec()}})
 
     def remove(self):
-        self.admin.delete(f"{self.binding}/{NAME}")
-        self.admin.delete(f"{self.policy}/{NAME}")
+        self.admin.delete(f"{self.binding}/{self.name}")
+        self.admin.delete(f"{self.policy}/{self.name}")
 
     def await_all(self):
         """Returns when whatever was changed before has taken effect."""
         self.number += 1
-        self.admin.patch(f"{self.policy}/{NAME}", {"spec": self._policy_spec()})
-        self.admin.patch(f"{self.binding}/{NAME}", {"spec": self._binding_spec()})
+        self.admin.patch(f"{self.policy}/{self.name}", {"spec": self._policy_spec()})
+        self.admin.patch(f"{self.binding}/{self.name}", {"spec": self._binding_spec()})
         wait_until(self._seen, 10, "policies in force", 0.02)
 
     def _policy_spec(self):
@@ -38,12 +42,12 @@ class Marker:
             "patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}]}
 
     def _binding_spec(self):
-        spec = {"matchResources": {"objectSelector": {"matchLabels": {LABEL: str(self.number)}}}}
+        spec = {"matchResources": {"objectSelector": {"matchLabels": {LABEL: f"{self.name}-{self.number}"}}}}
         return {**spec, "validationActions": ["Deny"]} if self.kind == "Validating" else spec
 
     def _seen(self):
         reply = self.admin.ask("POST", "/api/v1/namespaces/default/configmaps?dryRun=All",
-                               {"metadata": {"name": NAME, "labels": {LABEL: str(self.number)}}})
+                               {"metadata": {"name": self.name, "labels": {LABEL: f"{self.name}-{self.number}"}}})
         if self.kind == "Validating":
             return reply.message.endswith(f"marked {self.number}")
         return reply.json["metadata"]["labels"][LABEL] == f"marked-{self.number}"

@@ -11,7 +11,7 @@ MOUNT = {"name": "credlet-token", "mountPath": "/var/run/secrets/credlet", "read
 VOLUME = {"name": "credlet-token", "projected": {"defaultMode": 420, "sources": [{"serviceAccountToken": {
     "audience": "sts.amazonaws.com", "expirationSeconds": 3600, "path": "token"}}]}}
 INJECT = {"credlet.io/inject": "true"}
-SIDECAR = {"add-sidecar": "true"}  # of a policy that comes later
+SIDECAR = {"add-sidecar": "true"}  # of a webhook
 
 
 def container(name, **fields):
@@ -44,6 +44,7 @@ AT_SCRATCH = [{"name": "scratch", "mountPath": "/scratch"}]
 AT_OUR_PATH = [{"name": "scratch", "mountPath": "/var/run/secrets/credlet"}]
 OWN_TOKEN = {"name": "credlet-token", "projected": {"defaultMode": 420, "sources": [{"serviceAccountToken": {
     "audience": "sts.amazonaws.com", "expirationSeconds": 7200, "path": "token"}}]}}
+ADDED = container("added")  # by the webhook
 HELPER = container("helper", restartPolicy="Always")  # a sidecar
 
 # name: (namespace, labels, spec as created, spec as wanted; None: as created)
@@ -77,11 +78,15 @@ CASES = {
     "an init container with a volume at the same path": (
         "plain", INJECT, spec(init=[container("first", volumeMounts=AT_OUR_PATH)], volumes=[SCRATCH]),
         spec([injected(container("app"))], [container("first", volumeMounts=AT_OUR_PATH)], [SCRATCH, VOLUME])),
+    "a pod whose containers all have variables of their own": ("plain", INJECT, spec([container("app", env=RELATIVE)]), None),
+    "a pod whose init container alone has not": (
+        "plain", INJECT, spec([container("app", env=RELATIVE)], [container("first")]),
+        spec([container("app", env=RELATIVE)], [injected(container("first"))], [VOLUME])),
     "a pod with a token volume of its own": (
         "plain", INJECT, spec(volumes=[OWN_TOKEN]), spec([injected(container("app"))], volumes=[OWN_TOKEN])),
     "a container that is added later": (
         "plain", {**INJECT, **SIDECAR}, spec(),
-        spec([injected(container("app")), injected(container("added"))], volumes=[VOLUME])),
+        spec([injected(container("app")), injected(ADDED)], volumes=[VOLUME])),
 }
 
 
@@ -90,19 +95,6 @@ def make_namespaces(admin):
     objects.namespace(admin, "asking", {"credlet.io/inject": "true"})
     for name in ("plain", "asking"):
         objects.service_account(admin, name, "default")
-
-
-def add_sidecar_policy(admin):
-    """A policy of somebody else's, invoked after the chart's, as service meshes do by webhook."""
-    group = "/apis/admissionregistration.k8s.io/v1"
-    admin.create(f"{group}/mutatingadmissionpolicies", {"metadata": {"name": "zz-sidecar"}, "spec": {
-        "failurePolicy": "Fail", "reinvocationPolicy": "Never",
-        "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
-                                                "resources": ["pods"]}]},
-        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
-            f"Object{{spec: Object.spec{{containers: [Object.spec.containers{{name: 'added', image: '{objects.IMAGE}'}}]}}}}"}}]}})
-    admin.create(f"{group}/mutatingadmissionpolicybindings", {"metadata": {"name": "zz-sidecar"}, "spec": {
-        "policyName": "zz-sidecar", "matchResources": {"objectSelector": {"matchLabels": SIDECAR}}}})
 
 
 def create(admin, name):

@@ -138,7 +138,7 @@ def _policy_bindings(path, body):
 # CEL
 
 def weaker(text):
-    """(what is missing, the text without it) for each operand of && and ||, and for each branch of ?: in a CEL
+    """(what is missing, the text without it) for each operand of &&, || and +, and for each branch of ?: in a CEL
     expression, however deep."""
     seen = set()
     for begin, end in segments(text):
@@ -186,7 +186,7 @@ def segments(text):
     return stretches + [(open_at[0], len(text))]
 
 
-AND, OR = re.compile(r"&&"), re.compile(r"\|\|")
+AND, OR, PLUS = re.compile(r"&&"), re.compile(r"\|\|"), re.compile(r"\+")
 THEN, ELSE = re.compile(r"\s\?\s"), re.compile(r"\s:\s")  # unlike `.?field`, `[?key]` and `field: value`
 
 
@@ -215,8 +215,11 @@ def droppable(text, begin, end):
         for part in (condition[0], yes, no):
             yield from droppable(text, *part)
         return
-    alternatives = split(text, begin, end, OR)
-    for parts in [alternatives, *(split(text, *a, AND) for a in alternatives)]:
-        for i, part in enumerate(parts if len(parts) > 1 else []):
-            # with the operator that joins it to the others
-            yield (parts[i - 1][1], part[1], "") if i else (part[0], parts[1][0], "")
+    parts = [(begin, end)]
+    for operator in (OR, AND, PLUS):  # from the weakest to the strongest
+        found = [split(text, *part, operator) for part in parts]
+        for operands in found:
+            for i, operand in enumerate(operands if len(operands) > 1 else []):
+                # with the operator that joins it to the others
+                yield (operands[i - 1][1], operand[1], "") if i else (operand[0], operands[1][0], "")
+        parts = [operand for operands in found for operand in operands]
