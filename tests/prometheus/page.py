@@ -35,7 +35,11 @@ def plain(template):
 
 
 def render_alerts():
-    written = []
+    written = ["| alert | severity | after | |\n|---|---|---|---|\n"]
+    for name, rule in shipped.alerts().items():
+        written.append(f"| [{name}](#{name.lower()}) | {rule['labels']['severity']} | {rule['for']} | "
+                       f"{plain(rule['annotations']['summary'])} |\n")
+    written.append("\n")
     for name, rule in shipped.alerts().items():
         notes = rule["annotations"]
         written.append(f"### {name}\n\n{rule['labels']['severity']}, after {rule['for']}\n\n"

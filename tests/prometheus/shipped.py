@@ -57,11 +57,12 @@ def queries():
 
 
 def as_grafana_would(query, rate_interval, **variables):
-    """The query with its variables in place: All is their allValue, several values are an alternation."""
+    """The query with its variables in place: All is their allValue; what is chosen is escaped, and several values are an
+    alternation."""
     values = {v["name"]: v["allValue"] for v in dashboard()["templating"]["list"] if v.get("includeAll")}
     for name, chosen in variables.items():
         assert name in values, f"the dashboard has no variable {name}"
-        values[name] = chosen[0] if len(chosen) == 1 else f"({'|'.join(map(re.escape, chosen))})"
+        escaped = [re.sub(r"([\\^$*+?.()|{}\[\]])", r"\\\\\1", value) for value in chosen]
+        values[name] = escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
     values["__rate_interval"] = rate_interval
-    text = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda m: values[m[1] or m[2]], query)
-    return text
+    return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda m: values[m[1] or m[2]], query)

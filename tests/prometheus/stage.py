@@ -5,9 +5,10 @@ import itertools
 import shutil
 import threading
 
-from daemon import Credlet
+from daemon import Credlet, served
 from simulator import wait_until
 
+NODE_ADDRESSES = (f"127.73.0.{low}" for low in range(1, 255))
 ADDRESSES = (f"127.{net}.{high}.{low}" for net in range(20, 60) for high in range(256) for low in range(1, 255))
 
 
@@ -28,14 +29,15 @@ class Node:
         self.name, self.world, self.prometheus, self.plain = name, world, prometheus, plain
         self.token_file = str(directory / f"token-{name}")
         shutil.copy(world.token_file, self.token_file)
-        self.daemon, self.instance = None, None
+        # Of its own, so that nothing takes its port while its daemon is away.
+        self.address, self.daemon, self.instance = next(NODE_ADDRESSES), None, None
         self.numbers = itertools.count(1)
         self.stops, self.errors = [], []
 
     def start(self, *flags, **how):
         """Its daemon. A later one listens where the first did, so that it is the same target."""
         self.daemon = Credlet(OnNode(self.world, self.name, self.token_file), *flags,
-                              admin=self.instance or "127.0.0.1:0", **how)
+                              admin=self.instance or f"{self.address}:0", **how)
         if self.instance is None:
             self.instance = "%s:%d" % self.daemon.listeners["admin"][0]
             labels = {} if self.plain else {"namespace": "credlet", "pod": f"credlet-{self.name}", "node": self.name,
@@ -81,6 +83,18 @@ class Node:
         self.stops.append(stop)
         thread.start()
         return stop
+
+    def serve(self, pod, token=None):
+        """The pod has its credentials."""
+        answers = []
+
+        def has_come():
+            answers.append(self.daemon.credentials(pod["ip"], token))
+            return served(answers[-1])
+        try:
+            wait_until(has_come, 15, "credentials", 0.1)
+        except AssertionError:
+            raise AssertionError(f"no credentials on {self.name}: {answers[-1]}, {self.daemon.logs[-5:]}") from None
 
     def ask(self, pod):
         """As an SDK's IMDS provider asks: answered within a second, whatever the answer."""

@@ -26,7 +26,7 @@ class Drill:
         self.shown = {}  # {(panel, reference): [(labels, values)]}
 
     def firing(self):
-        names = {node.instance: name for name, node in self.nodes.items()}
+        names = {node.instance: name for name, node in self.nodes.items() if node.instance}
         found = {}
         for alert in self.prometheus.alerts():
             if alert["state"] == "firing":
@@ -55,7 +55,7 @@ class Drill:
         try:
             wait_until(lambda: not self.missing(), FIRES_WITHIN, "all alerts", 0.3)
         except AssertionError:
-            pass  # each alert has a test of its own, which says what is missing
+            pass  # each alert has a test of its own, which says what is wrong
         now = time.time()
         for _, panel, reference, query in shipped.queries():
             query = shipped.as_grafana_would(query, "4s")
@@ -141,6 +141,13 @@ def test_a_query_of_the_dashboard_shows_what_happens(drill, panel, reference):
     shown = drill.shown[panel, reference]
     assert shown, "no series"
     assert any(value != 0 for _, values in shown for value in values), "nothing but zero, whatever happened"
+
+
+def test_promtool_accepts_what_is_exposed(drill, promtool):
+    for name in ("nothing", "token_requests_are_forbidden"):
+        exposed = drill.nodes[name].daemon.admin("/metrics")
+        assert exposed.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert promtool("check", "metrics", "--lint=all", input=exposed.body.decode()) == ""
 
 
 def test_the_variables_of_the_dashboard_select(drill):
