@@ -1,10 +1,8 @@
 """Fixtures: simulated worlds, the real binary in them, and callers that come from the pods' addresses."""
 
-import ctypes
 import itertools
 import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
@@ -14,9 +12,9 @@ sys.path.insert(0, str(ROOT / "tests" / "sim"))
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
 from daemon import Credlet, served  # noqa: E402
+from private_network import private_network  # noqa: E402, F401
 from simulator import Simulator, stop_all, wait_until  # noqa: E402
 
-CLONE_NEWNET = 0x40000000
 ADDRESSES = (f"127.10.{high}.{low}" for high in range(256) for low in range(1, 255))
 NAMES = itertools.count(1)
 
@@ -76,25 +74,6 @@ def start_credlet():
         return started[-1]
     yield start
     stop_all(started)
-
-
-def unavailable(what):
-    """A test cannot run here. That is a failure, unless somebody has said that it may be so."""
-    (pytest.skip if os.environ.get("CREDLET_ALLOW_SKIPS") else pytest.fail)(what)
-
-
-@pytest.fixture(scope="module")
-def private_network():
-    """This thread, and all that it starts, in a network namespace of its own: with a loopback, and no way out."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net", encoding="ascii") as home:
-        if libc.unshare(CLONE_NEWNET) != 0:
-            unavailable("a network namespace takes CAP_SYS_ADMIN; CREDLET_ALLOW_SKIPS=1 lets this pass")
-        try:
-            subprocess.run(["ip", "link", "set", "lo", "up"], check=True, capture_output=True)
-            yield
-        finally:
-            libc.setns(home.fileno(), CLONE_NEWNET)
 
 
 @pytest.fixture

@@ -244,7 +244,7 @@ class Sts:
     def _GetCallerIdentity(self, request, body, parameters, call):
         caller = self._signer(request, body)
         self._validate(parameters)
-        call["role"] = caller["role_arn"]
+        call.update(role=caller["role_arn"], access_key_id=caller["access_key_id"])
         return {"Arn": caller["arn"], "UserId": caller["user_id"], "Account": caller["account"]}
 
     # Tokens
