@@ -17,9 +17,6 @@ class Relay:
         self.address = self.reserved.getsockname()
         self.lock = threading.Lock()
         self.open = set()
-        self.clients = set()  # of these
-        self.held = set()  # those that hear nothing for the time being
-        self.released = threading.Event()
         self.accepted = 0
         self.listener = None
         self.up()
@@ -47,17 +44,6 @@ class Relay:
         self.listener.close()
         self.cut()
 
-    def hold(self):
-        """From now on, nothing that the server sends on the connections there are arrives. New ones are let through."""
-        with self.lock:
-            self.released.clear()
-            self.held |= self.open
-
-    def release(self):
-        with self.lock:
-            self.held.clear()
-            self.released.set()
-
     def cut(self):
         """Resets all connections. The next ones are let through."""
         with self.lock:
@@ -68,7 +54,6 @@ class Relay:
             return len(self.open) // 2
 
     def stop(self):
-        self.release()
         self.down()
         self.reserved.close()
 
@@ -87,7 +72,6 @@ class Relay:
             with self.lock:
                 self.accepted += 1
                 self.open |= {client, server}
-                self.clients.add(client)
             threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
 
     def _serve(self, client, server):
@@ -97,15 +81,13 @@ class Relay:
         back.join()
         with self.lock:
             self.open -= {client, server}
-            self.clients.discard(client)
         client.close()
         server.close()
 
-    def _pass(self, source, sink):
+    @staticmethod
+    def _pass(source, sink):
         try:
             while data := source.recv(65536):
-                if sink in self.held and source not in self.clients:
-                    self.released.wait()
                 sink.sendall(data)
         except OSError:
             pass

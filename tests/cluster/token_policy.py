@@ -99,6 +99,8 @@ CASES = {
     "another account than the pod's":
         lambda w: Case(w.daemon, "enabled", w.release, ask(STS, 3600, w.own), "different serviceaccount"),
     "no such pod": lambda w: Case(w.daemon, "enabled", "app", ask(STS, 3600, ("gone", "0")), "not found"),
+    "a pod that was replaced":
+        lambda w: Case(w.daemon, "enabled", "app", ask(STS, 3600, ("own", "0")), "does not match the UID"),
     "no such pod among no pods": lambda w: Case(w.daemon, "podless", "app", ask(STS, 3600, ("gone", "0")), "not found"),
     "too short a life": lambda w: Case(w.daemon, "enabled", "app", ask(STS, 599, w.own), "10 minutes"),
     "somebody else, for whatever audience": lambda w: Case(w.admin, "enabled", "app", ask(API), None),
