@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing needs, all of it from Debian 12's own archive. Does nothing, quickly, when it is
-# all there. Usage: .ci/setup.sh [build] [simulators] [clients] [bench] [lint]; without arguments: build simulators.
+# all there. Usage: .ci/setup.sh [build] [simulators] [clients] [bench] [static] [image] [sdks] [lint];
+# without arguments: build simulators.
 set -euo pipefail
 
 build=(clang-19 lld-19 cmake ninja-build pkg-config libboost1.81-dev libssl-dev libsimdjson-dev
@@ -11,6 +12,9 @@ clients=(awscli python3-boto3 python3-venv nodejs npm iproute2 nftables util-lin
 bench=(nginx-light wrk util-linux)
 chart=(python3 python3-pytest python3-yaml)
 node=(containerd runc containernetworking-plugins iproute2 nftables util-linux)
+static=(dpkg-dev)
+image=(dpkg-dev buildah git util-linux)
+sdks=(python3-venv nodejs npm maven default-jdk-headless iproute2 util-linux) # and Go and Rust, newer than Debian 12's
 lint=(clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19)
 
 declare -a wanted=()
@@ -19,11 +23,13 @@ for group in "${@:-build}" $([ $# -gt 0 ] || echo simulators); do
     wanted+=("${packages[@]}")
 done
 
-# A machine may have node and npm from elsewhere; Debian's packages would only collide with them.
+# A machine may have node, npm or Java's tools from elsewhere; Debian's packages would only collide with them.
 have() {
     case $1 in
     nodejs) command -v node >/dev/null ;;
     npm) command -v npm >/dev/null ;;
+    maven) command -v mvn >/dev/null ;;
+    default-jdk-headless) command -v javac >/dev/null ;;
     *) [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
     esac
 }

@@ -6,6 +6,9 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include <array>
+#include <unistd.h>
+
 namespace credlet {
 
 namespace ssl = boost::asio::ssl;
@@ -42,6 +45,30 @@ result<void> add_certificates(const std::string& path, const std::string& pem, X
             return fail(errc::malformed, "certificate " + std::to_string(count + 1) + " in the CA file " +
                                              path + " cannot be used: " + openssl_reason());
     }
+}
+
+// Where systems have all certificates in one file: Debian and those like it, and Red Hat's.
+constexpr std::array system_bundles{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"};
+
+// What OpenSSL finds by itself: in the places that it was built for, or where its variables say. A static
+// program may run where those places do not exist; then the first of the bundles.
+result<void> trust_the_system(SSL_CTX* context, std::size_t max_file) {
+    if (::SSL_CTX_set_default_verify_paths(context) != 1)
+        return fail(errc::io_failed, "cannot use the system's CA certificates: " + openssl_reason());
+    X509_STORE* const store = ::SSL_CTX_get_cert_store(context);
+    if (sk_X509_OBJECT_num(::X509_STORE_get0_objects(store)) > 0 ||
+        ::access(::X509_get_default_cert_dir(), X_OK) == 0)
+        return {};
+    for (const std::string path : system_bundles) {
+        const auto pem = read_file(path, max_file);
+        if (pem)
+            return add_certificates(path, *pem, store);
+        if (pem.error().kind != errc::not_found)
+            return in_context("the system's CA certificates", pem.error());
+    }
+    return fail(errc::not_found,
+                "this system has no CA certificates, neither where OpenSSL looks for them nor in " +
+                    std::string(system_bundles.front()));
 }
 
 } // namespace
@@ -98,8 +125,8 @@ result<std::shared_ptr<ssl::context>> tls_policy::build() const {
     SSL_CTX_set_mode(raw, SSL_MODE_RELEASE_BUFFERS);
 
     if (ca_file_.empty()) {
-        if (::SSL_CTX_set_default_verify_paths(raw) != 1)
-            return fail(errc::io_failed, "cannot use the system's CA certificates: " + openssl_reason());
+        if (const auto trusted = trust_the_system(raw, max_file); !trusted)
+            return trusted.error();
         return context;
     }
     const auto pem = read_file(ca_file_, max_file);
