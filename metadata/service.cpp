@@ -319,7 +319,7 @@ public:
     }
 
     result<std::size_t> listen(const asio::ip::tcp::endpoint& where) override {
-        return server_->listen(where);
+        return server_->listen_shared(where);
     }
     std::vector<asio::ip::tcp::endpoint> endpoints() const override { return server_->endpoints(); }
     awaitable<std::size_t> drain(std::chrono::milliseconds grace) override { return server_->drain(grace); }

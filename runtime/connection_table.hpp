@@ -7,7 +7,6 @@
 
 #include <boost/asio/ip/address.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <unordered_map>
 #include <vector>
@@ -35,7 +34,7 @@ public:
     virtual void expire(boot_time now) = 0;
     // Closes, behind the answer that is under way if there is one.
     virtual void retire() = 0;
-    // The server drains: closes if idle, else behind the next answer.
+    // The server is about to end: closes if idle, else behind the next answer.
     virtual void wind_down(boot_time now) = 0;
 
 protected:
@@ -77,8 +76,6 @@ public:
 
     [[nodiscard]] std::size_t size() const { return all_.size(); }
     [[nodiscard]] bool empty() const { return all_.empty(); }
-    // Whether nobody is owed an answer.
-    [[nodiscard]] bool all_idle() const { return std::ranges::all_of(all_, &open_connection::is_idle); }
     [[nodiscard]] std::size_t held_by(const asio::ip::address& peer) const;
 
     // Calls f for every connection; f may remove the one it is given.

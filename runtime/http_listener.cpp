@@ -1,12 +1,13 @@
 #include "runtime/http_listener.hpp"
 
 #include "runtime/http_session.hpp"
+#include "runtime/shared_address.hpp"
 
 #include <boost/asio/ip/v6_only.hpp>
 
 #include <cerrno>
+#include <cstring>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <sstream>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,11 +17,13 @@ namespace credlet {
 namespace {
 
 using namespace std::chrono_literals;
+using asio::generic::stream_protocol;
 using asio::ip::tcp;
 
 // Connections accepted before others have their turn.
 constexpr int accepted_per_turn = 64;
 constexpr auto pause_after_failure = 100ms;
+constexpr std::uint32_t first_place = 0; // in the row of those who share an address
 // Per connection; the kernel doubles them. A head is at most 24 KiB and an answer of ten, so this is plenty,
 // while what callers do not read or finish stays within some hundred KiB each of this process's memory
 // account.
@@ -35,15 +38,6 @@ asio::ip::address canonical(const asio::ip::address& address) {
     if (v6.is_v4_mapped())
         return asio::ip::make_address_v4(asio::ip::v4_mapped, v6);
     return asio::ip::address_v6(v6.to_bytes());
-}
-
-// Who connects between the last accept and the close would be reset. With a filter that drops all that comes
-// to the listening socket itself nobody does: those who try hear nothing, and try again. socket(7),
-// SO_ATTACH_FILTER.
-void let_nobody_in(int listener) {
-    sock_filter drop{BPF_RET | BPF_K, 0, 0, 0};
-    const sock_fprog program{1, &drop};
-    (void)::setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 
 // accept(2) reports what befell a connection while it was queued; the next one may be fine.
@@ -63,6 +57,16 @@ bool concerns_one_connection(int error) {
     default:
         return false;
     }
+}
+
+// The TCP endpoint that a generic one holds; of another family, a default one.
+tcp::endpoint tcp_endpoint(const stream_protocol::endpoint& e) {
+    const int family = e.protocol().family();
+    tcp::endpoint tcp(family == AF_INET6 ? tcp::v6() : tcp::v4(), 0);
+    if ((family != AF_INET && family != AF_INET6) || e.size() > tcp.capacity())
+        return {};
+    std::memcpy(tcp.data(), e.data(), e.size());
+    return tcp;
 }
 
 int open_reserve() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
@@ -87,13 +91,24 @@ void reserve_descriptor::turn_away_one(int listening_socket) {
 
 result<std::shared_ptr<http_listener>> http_listener::open(std::shared_ptr<http_server_core> core,
                                                            std::shared_ptr<reserve_descriptor> reserve,
-                                                           const tcp::endpoint& where, std::size_t index) {
+                                                           const tcp::endpoint& where, std::size_t index,
+                                                           sharing shares) {
     auto self = std::make_shared<http_listener>(std::move(core), std::move(reserve), index);
-    if (const auto ec = self->bind(where)) {
+    if (const auto ec = self->bind(where, shares)) {
         std::ostringstream message;
         message << "cannot listen on " << where << ": " << ec.message();
-        return fail(errc::io_failed, message.str());
+        return fail(ec == asio::error::address_in_use ? errc::in_use : errc::io_failed, message.str());
     }
+    self->wait();
+    return self;
+}
+
+result<std::shared_ptr<http_listener>> http_listener::open(std::shared_ptr<http_server_core> core,
+                                                           std::shared_ptr<reserve_descriptor> reserve,
+                                                           const unix_path& where, std::size_t index) {
+    auto self = std::make_shared<http_listener>(std::move(core), std::move(reserve), index);
+    if (const auto bound = self->bind(where); !bound)
+        return bound.error();
     self->wait();
     return self;
 }
@@ -107,7 +122,7 @@ http_listener::http_listener(std::shared_ptr<http_server_core> core,
       index_(index) {}
 
 // On Linux accepted sockets inherit TCP_NODELAY and the buffer sizes, which saves setting them on each.
-boost::system::error_code http_listener::bind(const tcp::endpoint& where) {
+boost::system::error_code http_listener::bind(const tcp::endpoint& where, sharing shares) {
     boost::system::error_code ec;
     const auto set = [this, &ec](const auto& option) {
         if (!ec)
@@ -117,6 +132,8 @@ boost::system::error_code http_listener::bind(const tcp::endpoint& where) {
     if (!ec && ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC) != 0)
         ec.assign(errno, boost::system::system_category());
     set(asio::socket_base::reuse_address(true));
+    if (!ec && shares == sharing::yes)
+        ec = share_address(acceptor_.native_handle());
     if (where.protocol() == tcp::v6())
         set(asio::ip::v6_only(true));
     set(tcp::no_delay(true));
@@ -129,14 +146,54 @@ boost::system::error_code http_listener::bind(const tcp::endpoint& where) {
     if (!ec)
         acceptor_.non_blocking(true, ec);
     if (!ec)
-        endpoint_ = acceptor_.local_endpoint(ec);
+        endpoint_ = tcp_endpoint(acceptor_.local_endpoint(ec));
+    if (!ec && shares == sharing::yes) {
+        call_at(acceptor_.native_handle(), first_place); // who was there before us goes on
+        trial_.emplace(core_->loop.get_executor());
+    }
     return ec;
+}
+
+result<void> http_listener::bind(const unix_path& where) {
+    boost::system::error_code ec;
+    acceptor_.open({AF_UNIX, 0}, ec);
+    if (!ec && ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC) != 0)
+        ec.assign(errno, boost::system::system_category());
+    if (!ec)
+        acceptor_.non_blocking(true, ec);
+    if (ec)
+        return fail(errc::io_failed, "cannot listen on unix:" + where.path + ": " + ec.message());
+    auto file = socket_file::show(acceptor_.native_handle(), where.path, core_->limits.backlog);
+    if (!file)
+        return file.error();
+    file_ = std::move(*file);
+    return {};
+}
+
+// Others may have come and gone since we joined the row: whether we stand first, a trial tells. Then the next
+// one is called.
+awaitable<void> http_listener::point_away() {
+    const auto self = shared_from_this();
+    if (!trial_ || !acceptor_.is_open())
+        co_return;
+    call_at(acceptor_.native_handle(), first_place);
+    const bool ours = co_await trial_->arrives(endpoint_);
+    if (ours && acceptor_.is_open())
+        call_at(acceptor_.native_handle(), first_place + 1);
+}
+
+// Who connects between the last accept and the close would be reset; and so would he whose handshake is not
+// complete by then.
+void http_listener::begin_no_more() {
+    if (file_)
+        file_.reset(); // from here on nobody finds it
+    else if (acceptor_.is_open())
+        begin_no_handshakes(acceptor_.native_handle());
 }
 
 void http_listener::finish() {
     pause_.cancel();
     if (acceptor_.is_open()) {
-        let_nobody_in(acceptor_.native_handle());
         for (int i = 0; i < core_->limits.backlog && accept_one() == accepted::one; ++i) {
         }
     }
@@ -145,6 +202,7 @@ void http_listener::finish() {
 
 void http_listener::close() {
     pause_.cancel();
+    file_.reset();
     boost::system::error_code ignored;
     acceptor_.close(ignored);
 }
@@ -172,7 +230,7 @@ void http_listener::accept_waiting() {
 }
 
 http_listener::accepted http_listener::accept_one() {
-    tcp::endpoint peer;
+    stream_protocol::endpoint peer;
     auto length = static_cast<socklen_t>(peer.capacity());
     const int descriptor = ::accept4(acceptor_.native_handle(), peer.data(), &length, SOCK_CLOEXEC);
     if (descriptor >= 0) {
@@ -191,10 +249,10 @@ http_listener::accepted http_listener::accept_one() {
     return accepted::failed;
 }
 
-void http_listener::admit(int descriptor, const tcp::endpoint& peer) {
+void http_listener::admit(int descriptor, const stream_protocol::endpoint& caller) {
     loop_socket socket(core_->loop.get_executor());
     boost::system::error_code ec;
-    socket.assign(peer.protocol(), descriptor, ec);
+    socket.assign(caller.protocol(), descriptor, ec);
     if (ec)
         ::close(descriptor);
     else
@@ -202,6 +260,9 @@ void http_listener::admit(int descriptor, const tcp::endpoint& peer) {
     if (ec)
         return core_->count_rejected("accept_failed");
 
+    const auto peer = tcp_endpoint(caller);
+    if (trial_ && trial_->recognizes(peer))
+        return;
     connection_info info{canonical(peer.address()), peer.port(), endpoint_, index_};
     const auto admission = core_->connections.admit(info.peer);
     switch (admission.what) {
@@ -216,8 +277,8 @@ void http_listener::admit(int descriptor, const tcp::endpoint& peer) {
     case connection_table::verdict::server_full:
         return core_->count_rejected("server_full");
     }
-    if (endpoint_.address().is_unspecified()) {
-        info.local = socket.local_endpoint(ec);
+    if (endpoint_.address().is_unspecified() && !file_) {
+        info.local = tcp_endpoint(socket.local_endpoint(ec));
         if (ec)
             return; // it has gone already
     }

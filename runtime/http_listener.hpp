@@ -3,6 +3,8 @@
 // pause, never the listener.
 
 #include "runtime/http_server_core.hpp"
+#include "runtime/socket_file.hpp"
+#include "runtime/trial_call.hpp"
 
 #include <boost/asio/basic_socket_acceptor.hpp>
 
@@ -23,18 +25,28 @@ private:
     int descriptor_;
 };
 
+// Whether other processes may listen on the same address: see runtime/shared_address.hpp.
+enum class sharing : bool { no, yes };
+
 class http_listener : public std::enable_shared_from_this<http_listener> {
 public:
     // index: connection_info::listener of its connections.
     static result<std::shared_ptr<http_listener>> open(std::shared_ptr<http_server_core> core,
                                                        std::shared_ptr<reserve_descriptor> reserve,
                                                        const asio::ip::tcp::endpoint& where,
-                                                       std::size_t index);
+                                                       std::size_t index, sharing shares = sharing::no);
+    static result<std::shared_ptr<http_listener>> open(std::shared_ptr<http_server_core> core,
+                                                       std::shared_ptr<reserve_descriptor> reserve,
+                                                       const unix_path& where, std::size_t index);
     // Not for use: open() makes listeners.
     http_listener(std::shared_ptr<http_server_core> core, std::shared_ptr<reserve_descriptor> reserve,
                   std::size_t index);
 
     [[nodiscard]] const asio::ip::tcp::endpoint& endpoint() const { return endpoint_; }
+    // Has new callers come to another process that shares the address, if there is one.
+    awaitable<void> point_away();
+    // Lets nobody begin to connect. Who has begun is accepted, if finish() leaves a moment for that.
+    void begin_no_more();
     // Takes what is queued, then closes.
     void finish();
     void close();
@@ -42,17 +54,20 @@ public:
 private:
     enum class accepted { one, none_waiting, failed };
 
-    boost::system::error_code bind(const asio::ip::tcp::endpoint& where);
+    boost::system::error_code bind(const asio::ip::tcp::endpoint& where, sharing shares);
+    result<void> bind(const unix_path& where);
     void wait();
     void accept_waiting();
     accepted accept_one();
-    void admit(int descriptor, const asio::ip::tcp::endpoint& peer);
+    void admit(int descriptor, const asio::generic::stream_protocol::endpoint& caller);
     void pause();
 
     std::shared_ptr<http_server_core> core_;
     std::shared_ptr<reserve_descriptor> reserve_;
-    asio::basic_socket_acceptor<asio::ip::tcp, loop_executor> acceptor_;
+    asio::basic_socket_acceptor<asio::generic::stream_protocol, loop_executor> acceptor_;
+    std::unique_ptr<socket_file> file_; // of a unix socket
     loop_timer pause_;
+    std::optional<trial_call> trial_; // where others may share the address
     asio::ip::tcp::endpoint endpoint_;
     std::size_t index_;
 };

@@ -10,15 +10,32 @@ namespace credlet {
 
 namespace {
 
+using namespace std::chrono_literals;
+
+// For the handshakes that have begun when the last one was let in. Between a pod and its node they take less
+// than a millisecond.
+constexpr std::chrono::milliseconds handshake_time = 100ms;
+
 // Keeps the core while coroutines of it are still ending.
 awaitable<void> outlive_answers(std::shared_ptr<http_server_core> core) { co_await core->answers.drained(); }
+
+awaitable<void> point_away(const std::vector<std::shared_ptr<http_listener>>& listeners) {
+    for (const auto& listener : listeners)
+        co_await listener->point_away();
+}
 
 awaitable<std::size_t> drain_all(std::shared_ptr<http_server_core> core,
                                  std::vector<std::shared_ptr<http_listener>> listeners,
                                  std::chrono::milliseconds grace) {
     const auto begun = std::chrono::steady_clock::now();
     core->start_draining();
-    co_await core->answered(begun + grace / 2);
+    co_await point_away(listeners);
+    co_await core->emptied(begun + grace / 2);
+    co_await point_away(listeners); // a newcomer has set the first place again
+    core->close_idle();
+    for (const auto& listener : listeners)
+        listener->begin_no_more();
+    co_await sleep_for(std::min(grace / 4, handshake_time));
     for (const auto& listener : listeners)
         listener->finish();
     co_await core->emptied(begun + grace);
@@ -44,15 +61,11 @@ public:
             asio::co_spawn(core_->loop, outlive_answers(core_), asio::detached);
     }
 
-    result<std::size_t> listen(const asio::ip::tcp::endpoint& where) override {
-        if (core_->draining())
-            return fail(errc::cancelled, "the server is draining");
-        auto opened = http_listener::open(core_, reserve_, where, listeners_.size());
-        if (opened.has_error())
-            return opened.error();
-        listeners_.push_back(std::move(*opened));
-        return listeners_.size() - 1;
+    result<std::size_t> listen(const asio::ip::tcp::endpoint& where) override { return open(where); }
+    result<std::size_t> listen_shared(const asio::ip::tcp::endpoint& where) override {
+        return open(where, sharing::yes);
     }
+    result<std::size_t> listen(const unix_path& where) override { return open(where); }
 
     [[nodiscard]] std::vector<asio::ip::tcp::endpoint> endpoints() const override {
         std::vector<asio::ip::tcp::endpoint> all;
@@ -72,6 +85,17 @@ public:
     }
 
 private:
+    template <class Address, class... How>
+    result<std::size_t> open(const Address& where, How... how) {
+        if (core_->draining())
+            return fail(errc::cancelled, "the server is draining");
+        auto opened = http_listener::open(core_, reserve_, where, listeners_.size(), how...);
+        if (opened.has_error())
+            return opened.error();
+        listeners_.push_back(std::move(*opened));
+        return listeners_.size() - 1;
+    }
+
     std::shared_ptr<http_server_core> core_;
     std::shared_ptr<reserve_descriptor> reserve_;
     std::vector<std::shared_ptr<http_listener>> listeners_;

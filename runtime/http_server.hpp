@@ -56,6 +56,15 @@ using reply_ptr = std::shared_ptr<const rendered_reply>;
 reply_ptr render_error(unsigned status, std::string_view code, std::string_view message,
                        std::string_view extra_headers = {});
 
+// A unix socket as an address to listen on. Who may connect is a matter of the file's mode: see
+// runtime/socket_file.hpp.
+struct unix_path {
+    std::string path;
+    bool operator==(const unix_path&) const = default;
+};
+
+// Of a connection through a unix socket, peer and local are the defaults: all of them together count as one
+// peer.
 struct connection_info {
     asio::ip::address peer; // an IPv4-mapped IPv6 address is given as IPv4
     std::uint16_t peer_port = 0;
@@ -118,17 +127,21 @@ public:
     // Binds and listens. Retrying a busy or missing address is the caller's business. Port 0: see
     // endpoints(). IPv6 sockets take no IPv4 connections. errc::cancelled from the beginning of a drain on.
     virtual result<std::size_t> listen(const asio::ip::tcp::endpoint& where) = 0;
-    // In the order of the listen() calls, with the ports that port 0 became.
+    virtual result<std::size_t> listen(const unix_path& where) = 0;
+    // Likewise, but other processes may do so too, and take over in turn: see runtime/shared_address.hpp.
+    virtual result<std::size_t> listen_shared(const asio::ip::tcp::endpoint& where) = 0;
+    // In the order of the listen() calls, with the ports that port 0 became; a default one for a unix socket.
     [[nodiscard]] virtual std::vector<asio::ip::tcp::endpoint> endpoints() const = 0;
     [[nodiscard]] virtual std::size_t connections() const = 0;
     // Closes every connection of a peer: its address now belongs to somebody else. Where a request is being
     // answered, the connection closes behind that answer.
     virtual void close_peer(const asio::ip::address& peer) = 0;
-    // Every reply from now on carries Connection: close, idle connections close at once; those just accepted
-    // have a second to bring their request. Stops accepting last: when no connection is owed an answer any
-    // more, or after half of `grace`; what stands in the accept queues then is still taken and answered.
-    // Completes when no connection is left or `grace` has passed, in which case the rest are cut and their
-    // answer_later is cancelled. Returns how many were cut before their answer was whole.
+    // New callers go to another process that shares the address, if there is one. Those of this one get one
+    // more answer, with Connection: close. When no connection is left, or after half of `grace`, idle ones
+    // are closed (those just accepted have a second to bring their request), and nobody can begin to connect;
+    // who has begun is still accepted and answered. Completes when no connection is left or `grace` has
+    // passed, in which case the rest are cut and their answer_later is cancelled. Returns how many were cut
+    // before their answer was whole.
     virtual awaitable<std::size_t> drain(std::chrono::milliseconds grace) = 0;
 };
 

@@ -27,7 +27,7 @@ http_server_core::http_server_core(asio::io_context& serving_loop, const clock& 
       events_(std::move(its_events)),
       sweep_interval_(sweep_interval(limits)),
       sweep_timer_(loop.get_executor()),
-      settled_timer_(loop.get_executor()) {
+      emptied_timer_(loop.get_executor()) {
     answers.on_exception = [this](const std::string& what) { count_failed(what); };
 }
 
@@ -53,7 +53,8 @@ void http_server_core::closed(open_connection& connection) {
     connections.remove(connection);
     if (events_.closed)
         events_.closed();
-    settled();
+    if (connections.empty())
+        emptied_timer_.cancel();
 }
 
 void http_server_core::close_peer(const asio::ip::address& peer) {
@@ -63,30 +64,17 @@ void http_server_core::close_peer(const asio::ip::address& peer) {
     });
 }
 
-void http_server_core::start_draining() {
-    draining_ = true;
+void http_server_core::close_idle() {
+    closing_idle_ = true;
     const auto now = time.now();
     connections.for_each([now](open_connection& connection) { connection.wind_down(now); });
 }
 
-void http_server_core::settled() {
-    if (draining_)
-        settled_timer_.cancel();
-}
-
-awaitable<void> http_server_core::answered(std::chrono::steady_clock::time_point end) {
-    while (!connections.all_idle() && std::chrono::steady_clock::now() < end)
-        co_await wait_for_change(end);
-}
-
 awaitable<void> http_server_core::emptied(std::chrono::steady_clock::time_point end) {
-    while (!connections.empty() && std::chrono::steady_clock::now() < end)
-        co_await wait_for_change(end);
-}
-
-awaitable<void> http_server_core::wait_for_change(std::chrono::steady_clock::time_point end) {
-    settled_timer_.expires_at(end);
-    co_await settled_timer_.async_wait(as_result);
+    while (!connections.empty() && std::chrono::steady_clock::now() < end) {
+        emptied_timer_.expires_at(end);
+        co_await emptied_timer_.async_wait(as_result);
+    }
 }
 
 std::size_t http_server_core::cut_all() {

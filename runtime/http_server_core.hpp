@@ -9,12 +9,13 @@
 
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 
 namespace credlet {
 
 // Knowing the executor's type saves what a type-erased one costs per operation.
 using loop_executor = asio::io_context::executor_type;
-using loop_socket = asio::basic_stream_socket<asio::ip::tcp, loop_executor>;
+using loop_socket = asio::basic_stream_socket<asio::generic::stream_protocol, loop_executor>; // TCP or unix
 using loop_timer = asio::basic_waitable_timer<std::chrono::steady_clock,
                                               asio::wait_traits<std::chrono::steady_clock>, loop_executor>;
 
@@ -33,7 +34,10 @@ public:
     // Where the session whose turn it is parses; answer_now is done with it on return.
     request_head head;
 
+    // Whether every answer is its connection's last.
     [[nodiscard]] bool draining() const { return draining_; }
+    // Whether who has not asked yet need not ask here any more.
+    [[nodiscard]] bool closing_idle() const { return closing_idle_; }
     void count_rejected(std::string_view reason) const;
     void count_failed(const std::string& what) const;
 
@@ -41,26 +45,23 @@ public:
     void closed(open_connection& connection);
 
     void close_peer(const asio::ip::address& peer);
-    void start_draining();
-    // A connection is owed nothing any more.
-    void settled();
-    // While draining: waits until no connection is owed an answer, or until end.
-    awaitable<void> answered(std::chrono::steady_clock::time_point end);
-    // Likewise until no connection is left.
+    void start_draining() { draining_ = true; }
+    void close_idle();
+    // Waits until no connection is left, or until end.
     awaitable<void> emptied(std::chrono::steady_clock::time_point end);
     // Closes all connections and cancels their answers; returns how many were owed one.
     std::size_t cut_all();
 
 private:
     void sweep_later();
-    awaitable<void> wait_for_change(std::chrono::steady_clock::time_point end);
 
     const http_server_events events_;
     std::chrono::milliseconds sweep_interval_;
     loop_timer sweep_timer_;
-    loop_timer settled_timer_; // cancelled whenever a connection has settled
+    loop_timer emptied_timer_; // cancelled when no connection is left
     bool sweeping_ = false;
     bool draining_ = false;
+    bool closing_idle_ = false;
 };
 
 } // namespace credlet

@@ -22,7 +22,7 @@ constexpr std::size_t requests_per_turn = 16;
 // way.
 constexpr std::size_t linger_bytes = std::size_t{64} * 1024;
 constexpr auto linger_time = 1s;
-// What a connection accepted just before a drain gets to bring its request.
+// What a connection accepted just before a server closes gets to bring its request.
 constexpr auto first_request_time = 1s;
 
 constexpr std::string_view closing_end = "Connection: close\r\n\r\n";
@@ -155,7 +155,7 @@ void http_session::rest(boot_time now) {
     forget_input();
     enter(phase::idle, now + core_->limits.idle_timeout);
     // Before it reads: what has been read is not seen to be waiting any more.
-    if (core_->draining())
+    if (core_->closing_idle())
         wind_down(now);
     if (phase_ != phase::closed)
         read();
@@ -315,7 +315,7 @@ void http_session::on_writable(const error_code& ec) {
 
 // The reply is with the kernel.
 bool http_session::finish(boot_time now) {
-    if (keeps_ && !retired_ && !core_->draining())
+    if (keeps_ && !retired_) // also in a drain that began meanwhile: the caller has been told to come again
         return true;
     // A caller who announced the close and sent nothing behind it has no more to say.
     if (!caller_keeps_ && !retired_ && begin_ == end_)
@@ -332,7 +332,6 @@ void http_session::linger(boot_time now) {
         return cut();
     forget_input();
     enter(phase::lingering, now + linger_time);
-    core_->settled();
     read();
 }
 

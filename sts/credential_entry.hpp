@@ -40,6 +40,9 @@ public:
     [[nodiscard]] bool wants_fresh_token() const { return token_rejection_.has_value(); }
     [[nodiscard]] const std::shared_ptr<const credential_spec>& spec() const { return spec_; }
 
+    // What the last call came to, if it failed.
+    [[nodiscard]] const std::optional<failure>& problem() const { return problem_; }
+
     [[nodiscard]] entry_state state(boot_time now, bool in_flight) const;
     [[nodiscard]] lookup_result answer(boot_time now, bool in_flight) const;
 

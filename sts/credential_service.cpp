@@ -133,6 +133,8 @@ lookup_result credential_service::lookup(const credential_key& key) const {
     return impl_->store.lookup(key, impl_->time.now());
 }
 
+credential_store::counts credential_service::count() const { return impl_->store.count(impl_->time.now()); }
+
 std::optional<credential_service::last_call> credential_service::history(const credential_key& key) const {
     const auto found = impl_->last_calls.find(key);
     return found == impl_->last_calls.end() ? std::nullopt : std::optional(found->second);

@@ -46,6 +46,7 @@ public:
     void release(const credential_key& key);
     void demand(const credential_key& key, std::chrono::milliseconds patience);
     [[nodiscard]] lookup_result lookup(const credential_key& key) const;
+    [[nodiscard]] credential_store::counts count() const;
     // What the last call for the key did, for `explain`; none if there was no call yet.
     struct last_call {
         wall_time when;

@@ -37,6 +37,27 @@ struct flight {
     unsigned calls; // that leave was taken for
 };
 
+bool is_refusal(const failure& f) {
+    switch (f.kind) {
+    case failure_kind::token_rejected:
+    case failure_kind::denied:
+    case failure_kind::misconfigured:
+    case failure_kind::unusable:
+        return true;
+    case failure_kind::no_token:
+        return f.definitive;
+    case failure_kind::transient:
+    case failure_kind::throttled:
+    case failure_kind::cancelled:
+        break;
+    }
+    return false;
+}
+
+bool is_silence(const failure& f) {
+    return f.kind == failure_kind::transient || f.kind == failure_kind::throttled;
+}
+
 governor_settings governing(const store_settings& s) {
     return {s.calls_per_second, s.burst, s.max_in_flight, s.min_calls_per_second, s.recovery_per_second};
 }
@@ -235,8 +256,12 @@ credential_store::counts credential_store::count(boot_time now) const {
             break;
         case entry_state::failed:
             ++c.failed;
+            c.refused += is_refusal(*h.entry.problem()) ? 1 : 0;
+            c.unanswered += is_silence(*h.entry.problem()) ? 1 : 0;
             break;
         case entry_state::pending:
+            ++c.pending;
+            break;
         case entry_state::absent:
             break;
         }

@@ -92,7 +92,10 @@ public:
     std::vector<credential_key> take_changed();
 
     struct counts {
-        std::size_t fresh = 0, renewing = 0, stale = 0, failed = 0;
+        std::size_t pending = 0, fresh = 0, renewing = 0, stale = 0, failed = 0;
+        // Of those that failed: for a reason that stays until somebody mends it; because STS did not answer,
+        // or not now.
+        std::size_t refused = 0, unanswered = 0;
     };
     [[nodiscard]] counts count(boot_time now) const;
     [[nodiscard]] double allowed_rate(boot_time now) const;

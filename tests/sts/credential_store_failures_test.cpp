@@ -63,6 +63,34 @@ TEST_CASE("a cancelled call is tried again like any that failed") {
     survives(failing(kind::cancelled, "Cancelled"));
 }
 
+TEST_CASE("failures are counted as refused, as unanswered, or as neither while nobody has given a token") {
+    auto refused_by_kubernetes = failing(kind::no_token);
+    refused_by_kubernetes.definitive = true;
+    const std::vector<std::pair<failure, credential_store::counts>> failures{
+        {failing(kind::denied), {.failed = 1, .refused = 1}},
+        {failing(kind::token_rejected), {.failed = 1, .refused = 1}},
+        {failing(kind::misconfigured), {.failed = 1, .refused = 1}},
+        {failing(kind::unusable), {.failed = 1, .refused = 1}},
+        {refused_by_kubernetes, {.failed = 1, .refused = 1}},
+        {failing(kind::no_token), {.failed = 1}},
+        {failing(kind::transient), {.failed = 1, .unanswered = 1}},
+        {failing(kind::throttled), {.failed = 1, .unanswered = 1}},
+    };
+    for (const auto& [problem, counted] : failures) {
+        CAPTURE(to_string(problem.kind));
+        store_simulation w;
+        w.answer = [&problem](const call&) { return problem; };
+        w.retain(spec_for("web"));
+        CHECK(w.store.count(w.now()).pending == 1);
+        w.run_for(w.latency);
+        const auto c = w.store.count(w.now());
+        CHECK(c.pending == 0);
+        CHECK(c.failed == counted.failed);
+        CHECK(c.refused == counted.refused);
+        CHECK(c.unanswered == counted.unanswered);
+    }
+}
+
 TEST_CASE("F1: a caller who waits 5 s is worth several tries, soon after each other at first") {
     unsigned total = 0;
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {

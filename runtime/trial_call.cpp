@@ -1,0 +1,56 @@
+#include "runtime/trial_call.hpp"
+
+namespace credlet {
+
+namespace {
+
+using namespace std::chrono_literals;
+using asio::ip::tcp;
+
+// On this machine a handshake takes microseconds, and is over before connect(2) returns.
+constexpr auto moment = 50ms;
+
+// Without a zone: the two ends need not see the same.
+asio::ip::address bare(const asio::ip::address& address) {
+    return address.is_v6() ? asio::ip::address_v6(address.to_v6().to_bytes()) : address;
+}
+
+} // namespace
+
+awaitable<bool> trial_call::arrives(tcp::endpoint where) {
+    if (where.address().is_unspecified())
+        where.address(where.address().is_v4() ? asio::ip::address(asio::ip::address_v4::loopback())
+                                              : asio::ip::address_v6::loopback());
+    tcp::socket call(executor_);
+    boost::system::error_code ec;
+    call.open(where.protocol(), ec);
+    if (!ec)
+        call.bind({where.address(), 0}, ec);
+    if (!ec)
+        caller_ = call.local_endpoint(ec);
+    if (!ec)
+        call.non_blocking(true, ec);
+    if (!ec)
+        call.connect(where, ec);
+    if (ec && ec != asio::error::in_progress && ec != asio::error::would_block)
+        co_return true;
+
+    arrived_ = false;
+    const auto end = std::chrono::steady_clock::now() + moment;
+    while (!arrived_ && std::chrono::steady_clock::now() < end) {
+        waiting_.expires_at(end);
+        co_await waiting_.async_wait(as_result);
+    }
+    caller_.reset();
+    co_return arrived_;
+}
+
+bool trial_call::recognizes(const tcp::endpoint& caller) {
+    if (!caller_ || caller.port() != caller_->port() || bare(caller.address()) != bare(caller_->address()))
+        return false;
+    arrived_ = true;
+    waiting_.cancel();
+    return true;
+}
+
+} // namespace credlet
