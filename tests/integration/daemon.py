@@ -41,6 +41,9 @@ class Answer:
 
 
 def endpoint(text):
+    """(host, port), or the text of what is none: unix:/path."""
+    if text.startswith("unix:"):
+        return text
     host, port = text.rsplit(":", 1)
     return host.strip("[]"), int(port)
 
@@ -56,12 +59,14 @@ class Credlet:
             command += ["--listen", where]
         command += ["--admin-listen", admin, "--node-name", world.node_name, "--kube-api", world.kube_url,
                     "--kube-token-file", world.token_file, "--kube-ca-file", world.ca_file,
-                    "--sts-endpoint", world.sts_url, "--sts-ca-file", world.sts_ca_file, "--region", world.region,
-                    "--log-format", "json", *flags]
+                    "--sts-endpoint", world.sts_url, "--region", world.region, "--log-format", "json", *flags]
+        if world.sts_ca_file:  # or else the system's
+            command += ["--sts-ca-file", world.sts_ca_file]
         proxy = "http://127.0.0.1:9"  # to be ignored
         clean = {"PATH": os.environ["PATH"], "HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "https_proxy": proxy,
                  **{name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")}}
         self.world = world
+        self.ends_with = 0
         self.output_pipe, theirs = os.pipe()
         self.process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE,
                                         env={**clean, **(environment or {})})
@@ -140,8 +145,13 @@ class Credlet:
         self.process.wait()
         self._join_readers()
 
+    def crash(self):
+        """Ends it as a fault does."""
+        self.ends_with = -signal.SIGKILL
+        self._kill()
+
     def stop(self):
-        """Ends it as Kubernetes does. Always within ten seconds, always with 0."""
+        """Ends it as Kubernetes does. Always within ten seconds, always with 0, unless it has crashed."""
         self.reading.set()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -151,7 +161,7 @@ class Credlet:
             self._kill()
             raise AssertionError("credlet did not end within 10 s of SIGTERM") from None
         self._join_readers()
-        assert code == 0, f"credlet ended with {code}: {self.errors.decode()}"
+        assert code == self.ends_with, f"credlet ended with {code}: {self.errors.decode()}"
 
     # Callers
 
