@@ -16,6 +16,6 @@ pytests() { # NAME: the tests of tests/NAME
     /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$logs/$1.xml" "tests/$1"
 }
 step simulators pytests sim
-step sdks tests/integration/setup_sdks.sh
+step sdks tests/sdks/setup.sh python javascript
 step integration pytests integration
 close

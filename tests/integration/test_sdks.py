@@ -1,5 +1,6 @@
-"""Real SDKs get real credentials, at the addresses where SDKs look in production. Everything runs in a network namespace
-of its own: nothing can leave the machine, and 169.254.169.254 is ours."""
+"""Real SDKs, current ones and Debian's, get real credentials at all addresses where SDKs look in production. Everything
+runs in a network namespace of its own: nothing can leave the machine, and 169.254.169.254 is ours. What SDKs do when
+credentials age or cannot be had is in tests/sdks."""
 
 import json
 import os
@@ -12,8 +13,8 @@ from daemon import ROOT, Credlet, genuine
 from simulator import Simulator
 
 HERE = pathlib.Path(__file__).resolve().parent
-SDKS = os.environ.get("CREDLET_SDKS", str(ROOT / "build" / "sdks"))
 POD_ADDRESS = "10.244.0.7"
+SDKS = {}  # where the current ones are
 LINK_LOCAL = ("169.254.169.254", "169.254.170.2", "169.254.170.23")
 
 
@@ -32,7 +33,9 @@ def addresses(private_network):
 
 @pytest.fixture(scope="module")
 def sdks():
-    subprocess.run([str(HERE / "setup_sdks.sh")], check=True, env={**os.environ, "CREDLET_SDKS": SDKS})
+    names = ("python", "javascript")
+    built = subprocess.run([str(ROOT / "tests" / "sdks" / "setup.sh"), *names], check=True, stdout=subprocess.PIPE, text=True)
+    SDKS.update(zip(names, built.stdout.split()))
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +67,13 @@ def token_credlet(world, pods):
     daemon.stop()
 
 
-BOTO, CRT, JAVASCRIPT = (str(HERE / "sdks" / name) for name in ("boto.py", "crt.py", "javascript.js"))
 CLIENTS = {
-    "awscli-debian": ["/usr/bin/aws", "configure", "export-credentials"],
-    "awscli-current": [f"{SDKS}/python/bin/aws", "sts", "get-caller-identity"],  # it shows who it is, not what it holds
-    "boto3-debian": ["/usr/bin/python3", BOTO],
-    "boto3-current": [f"{SDKS}/python/bin/python", BOTO],
-    "javascript-v3": ["node", JAVASCRIPT],
-    "c-crt": [f"{SDKS}/python/bin/python", CRT],
+    "awscli-debian": "/usr/bin/aws configure export-credentials",
+    "awscli-current": "{python}/bin/aws sts get-caller-identity",  # it shows who it is, not what it holds
+    "boto3-debian": "/usr/bin/python3 {here}/boto.py",
+    "boto3-current": "{python}/bin/python {here}/boto.py",
+    "javascript-v3": "node {here}/javascript.js",
+    "c-crt": "{python}/bin/python {here}/crt.py",
 }
 KNOWS_TOKEN_FILES = ("awscli-current", "boto3-current", "javascript-v3", "c-crt")
 KNOWS_LINK_LOCAL = KNOWS_TOKEN_FILES
@@ -85,11 +87,12 @@ def ask(world, client, **environment):
     clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "AWS_REGION": world.region, "AWS_DEFAULT_REGION": world.region,
              "AWS_CONFIG_FILE": "/nonexistent/config", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials",
              "STS_URL": world.sts_url, "STS_CA": world.sts_ca_file, "NODE_EXTRA_CA_CERTS": world.sts_ca_file,
-             "CREDLET_SDKS": SDKS, "AWS_EC2_METADATA_DISABLED": "true"}
+             "JAVASCRIPT_SDK": SDKS["javascript"], "AWS_EC2_METADATA_DISABLED": "true"}
     if client == "awscli-current":
         clean.update(AWS_ENDPOINT_URL_STS=world.sts_url, AWS_CA_BUNDLE=world.sts_ca_file)
     clean.update(environment)
-    return subprocess.run(CLIENTS[client], env={k: v for k, v in clean.items() if v is not None}, capture_output=True,
+    command = [part.format(here=HERE / "sdks", **SDKS) for part in CLIENTS[client].split()]
+    return subprocess.run(command, env={k: v for k, v in clean.items() if v is not None}, capture_output=True,
                           timeout=60, check=False)
 
 

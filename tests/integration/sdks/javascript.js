@@ -1,12 +1,10 @@
 // Prints the credentials that the AWS SDK for JavaScript v3 finds with its default chain, and who STS says they are.
 const { createRequire } = require("module");
-const sdk = createRequire(process.env.CREDLET_SDKS + "/node/");
-const { fromNodeProviderChain } = sdk("@aws-sdk/credential-providers");
-const { STSClient, GetCallerIdentityCommand } = sdk("@aws-sdk/client-sts");
+const { STSClient, GetCallerIdentityCommand } = createRequire(process.env.JAVASCRIPT_SDK + "/")("@aws-sdk/client-sts");
 
 (async () => {
-  const credentials = await fromNodeProviderChain()();
-  const client = new STSClient({ region: process.env.AWS_REGION, endpoint: process.env.STS_URL, credentials });
+  const client = new STSClient({ region: process.env.AWS_REGION, endpoint: process.env.STS_URL });
+  const credentials = await client.config.credentials();
   const identity = await client.send(new GetCallerIdentityCommand({}));
   console.log(JSON.stringify({
     AccessKeyId: credentials.accessKeyId, SecretAccessKey: credentials.secretAccessKey,
