@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing needs, all of it from Debian 12's own archive. Does nothing, quickly, when it is
-# all there. Usage: .ci/setup.sh [build] [simulators] [clients] [bench] [static] [image] [sdks] [lint];
+# all there. Usage: .ci/setup.sh [build] [simulators] [clients] [bench] [static] [image] [walkthrough] [sdks]
+# [lint];
 # without arguments: build simulators.
 set -euo pipefail
 
@@ -14,6 +15,7 @@ chart=(python3 python3-pytest python3-yaml)
 node=(containerd runc containernetworking-plugins iproute2 nftables util-linux)
 static=(dpkg-dev)
 image=(dpkg-dev buildah git util-linux)
+walkthrough=(jq openssl curl python3-yaml python3-venv iproute2 mount util-linux) # besides simulators
 sdks=(python3-venv nodejs npm maven default-jdk-headless iproute2 util-linux) # and Go and Rust, newer than Debian 12's
 lint=(clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19)
 
