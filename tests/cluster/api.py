@@ -48,6 +48,7 @@ class Api:
         self.headers, self.timeout = dict(headers or {}), timeout
         if token:
             self.headers["Authorization"] = f"Bearer {token}"
+        self.resources = {}  # by group and version, as the API server tells
         self.local = threading.local()
         self._url, self._ca_file, self._certificate, self._token = url, ca_file, certificate, token
 
@@ -102,6 +103,20 @@ class Api:
     def patch(self, path, body, kind="merge"):
         """kind: merge, strategic-merge or json."""
         return self.call("PATCH", path, body, {"Content-Type": f"application/{kind}-patch+json"})
+
+    def apply(self, body, dry_run=False):
+        """Server-side, whatever it is, where it says; unknown fields are errors. The reply, with its warnings."""
+        path = self.path_of(body) + "?fieldManager=test&fieldValidation=Strict" + ("&dryRun=All" if dry_run else "")
+        return self.ask("PATCH", path, body, {"Content-Type": "application/apply-patch+yaml"})
+
+    def path_of(self, body):
+        version = body["apiVersion"]
+        group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        if group not in self.resources:
+            self.resources[group] = self.get(group)["resources"]
+        resource = next(r for r in self.resources[group] if r["kind"] == body["kind"] and "/" not in r["name"])
+        where = f"/namespaces/{body['metadata']['namespace']}" if resource["namespaced"] else ""
+        return f"{group}{where}/{resource['name']}/{body['metadata']['name']}"
 
     def delete(self, path, grace=0):
         return self.call("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": grace})

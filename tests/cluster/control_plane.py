@@ -190,8 +190,7 @@ class ControlPlane:
         wait_until(ready, 120, "the API server's readiness", 0.05)
 
     def stop_api_server(self, kill=False):
-        self.started.remove(self.api_server)
-        self.api_server.stop(kill)
+        self.stop_program(self.api_server, kill)
 
     def restart_api_server(self, kill=False):
         self.stop_api_server(kill)
@@ -207,18 +206,25 @@ class ControlPlane:
         self.restart_api_server()
 
     def start_controller_manager(self, *flags):
-        """The controllers: default service accounts, the CA's config maps, DaemonSets, deletion of namespaces."""
-        self._start_with_kubeconfig("kube-controller-manager", "--root-ca-file", self.ca_file,
+        """The controllers: default service accounts, the CA's config maps, DaemonSets, deletion of namespaces. Ends with
+        the control plane, or by stop_program()."""
+        return self._start_with_kubeconfig("kube-controller-manager", "--root-ca-file", self.ca_file,
                                     "--service-account-private-key-file", self.path("sa.key"),
                                     "--flex-volume-plugin-dir", self.path("volume-plugins"), *flags)
 
     def start_scheduler(self, *flags):
-        self._start_with_kubeconfig("kube-scheduler", *flags)
+        return self._start_with_kubeconfig("kube-scheduler", *flags)
 
     def _start_with_kubeconfig(self, name, *flags):
-        self.started.append(Program(name, [
+        program = Program(name, [
             programs(name) / name, "--kubeconfig", self.kubeconfig_of(f"system:{name}", ["system:masters"]),
-            "--leader-elect=false", "--secure-port=0", *flags], self.path(f"{name}.log")))
+            "--leader-elect=false", "--secure-port=0", *flags], self.path(f"{name}.log"))
+        self.started.append(program)
+        return program
+
+    def stop_program(self, program, kill=False):
+        self.started.remove(program)
+        program.stop(kill)
 
     def stop(self, kill=False):
         stopping, self.started = self.started[::-1], []

@@ -9,7 +9,8 @@ def namespace(api, name, labels=None):
 
 
 def node(api, name, address="10.0.0.1"):
-    made = api.create("/api/v1/nodes", {"metadata": {"name": name}})
+    made = api.create("/api/v1/nodes", {"metadata": {"name": name, "labels": {
+        "kubernetes.io/os": "linux", "kubernetes.io/hostname": name}}})
     api.patch(f"/api/v1/nodes/{name}/status", {"status": {
         "addresses": [{"type": "InternalIP", "address": address}],
         "conditions": [{"type": "Ready", "status": "True", "reason": "Test", "message": "as a test says"}]}})

@@ -1,0 +1,111 @@
+"""The chart and a real API server: what it renders is valid there, without a warning; Helm installs it, changes it and
+takes it away again."""
+
+import json
+
+import pytest
+import yaml
+
+import crds
+import mutants
+import objects
+from conftest import CHART, REGION
+from simulator import wait_until
+
+SOURCES = ["caller", "request", "impersonate", "projected", "auto"]
+EVERYTHING = {
+    "injection": {"enabled": True},
+    "metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}},
+    "networkPolicy": {"enabled": True, "namespaces": ["prod"]}, "flowSchema": {"enabled": True},
+    "openshift": {"enabled": True}, "rbac": {"issuerDiscovery": True},
+    "rolePolicy": {"rules": [{"namespaces": ["prod"], "roles": ["arn:aws:iam::123456789012:role/*"]}]}}
+VALUES = {
+    **{f"source {source}": {"tokenSource": source} for source in SOURCES},
+    **{f"everything, source {source}": {"tokenSource": source, **EVERYTHING} for source in SOURCES},
+    "named namespaces": {"tokenSource": "request", "tokenRequest": {"namespaces": ["prod", "default"]}},
+    "no token injected": {"injection": {"enabled": True, "token": {"enabled": False}}},
+    "IPv6": {"listener": {"addresses": ["169.254.170.23", "fd00:ec2::23"]}, **EVERYTHING},
+    "Cilium": {"networkPolicy": {"enabled": True, "namespaces": ["prod"], "flavor": "cilium"}},
+    "a ServiceMonitor": {"metrics": {"serviceMonitor": {"enabled": True}}},
+    "no link, no metrics": {"listener": {"link": {"create": False}}, "metrics": {"enabled": False}},
+    "zones": {"imds": {"zoneFromNode": True}},
+    "a port above 1024": {"listener": {"port": 8080}},
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(plane):
+    """With the definitions that the chart's objects for others are of."""
+    crds.install(plane)
+    objects.namespace(plane.admin, "dry", {"pod-security.kubernetes.io/enforce": "privileged"})
+    objects.service_account(plane.admin, "dry", "default")
+    return plane
+
+
+@pytest.fixture
+def values_file(tmp_path):
+    def write(values):
+        (tmp_path / "values.json").write_text(json.dumps({"region": REGION, **values}))
+        return tmp_path / "values.json"
+    return write
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_all_that_is_rendered_is_valid_and_raises_no_warning(cluster, values_file, name):
+    version = cluster.admin.get("/version")["gitVersion"]
+    rendered = cluster.helm("template", "credlet", CHART, "--namespace", "dry", "--kube-version", version,
+                            "--values", values_file(VALUES[name]))
+    for body in yaml.safe_load_all(rendered.stdout):
+        reply = cluster.admin.apply(body, dry_run=True)
+        assert reply.status in (200, 201) and reply.warnings == [], (body["kind"], reply, reply.warnings)
+
+
+def test_helm_installs_changes_and_uninstalls_it(cluster, values_file):
+    """All of it, and nothing remains."""
+    where = ("whole", "--namespace", "whole")
+
+    def run(*command):
+        done = cluster.helm(*command)
+        assert "WARN" not in done.stderr.upper(), done.stderr
+        return done.stdout
+    run("install", where[0], CHART, *where[1:], "--create-namespace", "--values",
+        values_file({"tokenSource": "auto", **EVERYTHING}))
+    before = kinds(cluster, "whole")
+    assert before == {"ClusterRole": 4, "ClusterRoleBinding": 5, "MutatingAdmissionPolicy": 1,
+                      "MutatingAdmissionPolicyBinding": 2, "ValidatingAdmissionPolicy": 2,
+                      "ValidatingAdmissionPolicyBinding": 2}
+    run("upgrade", where[0], CHART, *where[1:], "--values", values_file({"tokenSource": "impersonate"}))
+    assert kinds(cluster, "whole") == {"ClusterRole": 3, "ClusterRoleBinding": 3}
+    run("rollback", *where)
+    assert kinds(cluster, "whole") == before
+    run("uninstall", *where)
+    assert kinds(cluster, "whole") == {}
+    left = cluster.kubectl("get", "daemonsets,serviceaccounts,configmaps,roles,rolebindings,podmonitors,prometheusrules,"
+                           "networkpolicies,securitycontextconstraints,flowschemas", "--all-namespaces", "--selector",
+                           "app.kubernetes.io/instance=whole", "--output", "name")
+    assert left.stdout == ""
+
+
+def kinds(cluster, release):
+    found = [body["kind"] for _, body in mutants.objects_of(cluster.admin, release)]
+    return {kind: found.count(kind) for kind in sorted(set(found))}
+
+
+def test_the_daemon_set_is_admitted_and_makes_pods(cluster):
+    """With the controllers and the scheduler running: a pod on each node, of the critical priority, by all admission."""
+    objects.namespace(cluster.admin, "rolled", {"pod-security.kubernetes.io/enforce": "privileged"})
+    objects.node(cluster.admin, "roll-1")
+    objects.node(cluster.admin, "roll-2")
+    cluster.helm("install", "rolled", CHART, "--namespace", "rolled", "--set", f"region={REGION},tokenSource=caller")
+    controllers = cluster.start_controller_manager("--controllers=daemonset-controller")
+    try:
+        def pods():
+            found = cluster.admin.get("/api/v1/namespaces/rolled/pods")["items"]
+            return {pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+                    ["nodeSelectorTerms"][0]["matchFields"][0]["values"][0]: pod for pod in found}
+        made = wait_until(lambda: pods() if {"roll-1", "roll-2"} <= set(pods()) else None, 30, "the daemon set's pods")
+    finally:
+        cluster.stop_program(controllers)
+    pod = made["roll-1"]["spec"]
+    assert pod["hostNetwork"] and pod["priority"] == 2000001000 and pod["priorityClassName"] == "system-node-critical"
+    assert not any(port for one in pod["containers"] for port in one.get("ports", []))
