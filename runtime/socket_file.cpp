@@ -14,8 +14,8 @@ namespace credlet {
 namespace {
 
 error failed(const std::string& path, const std::string& what, int number) {
-    return fail(errc::io_failed,
-                "cannot listen on unix:" + path + ": " + what + ": " + std::system_category().message(number));
+    return fail(errc::io_failed, "cannot listen on unix:" + path + ": " + what + ": " +
+                                     std::system_category().message(number));
 }
 
 } // namespace
@@ -23,9 +23,9 @@ error failed(const std::string& path, const std::string& what, int number) {
 result<std::unique_ptr<socket_file>> socket_file::show(int socket, const std::string& path, int backlog,
                                                        mode_t mode) {
     if (path.empty() || path.size() > longest_path)
-        return fail(errc::malformed, "the path of a unix socket has 1 to " + std::to_string(longest_path) +
-                                         " bytes: " + path);
-    struct stat there {};
+        return fail(errc::malformed,
+                    "the path of a unix socket has 1 to " + std::to_string(longest_path) + " bytes: " + path);
+    struct stat there{};
     if (::lstat(path.c_str(), &there) == 0 && !S_ISSOCK(there.st_mode))
         return fail(errc::io_failed, "cannot listen on unix:" + path + ": there is a file that is no socket");
 
@@ -37,7 +37,7 @@ result<std::unique_ptr<socket_file>> socket_file::show(int socket, const std::st
     if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
         return failed(path, "bind", errno);
     // Until it listens, who finds it is refused, whatever the mode that the umask has left it.
-    struct stat ours {};
+    struct stat ours{};
     if (::chmod(hidden.c_str(), mode) != 0 || ::listen(socket, backlog) != 0 ||
         ::lstat(hidden.c_str(), &ours) != 0 || ::rename(hidden.c_str(), path.c_str()) != 0) {
         const int number = errno;
@@ -53,7 +53,7 @@ socket_file::socket_file(std::string path, dev_t device, ino_t inode)
       inode_(inode) {}
 
 socket_file::~socket_file() {
-    struct stat there {};
+    struct stat there{};
     if (::lstat(path_.c_str(), &there) == 0 && there.st_dev == device_ && there.st_ino == inode_)
         ::unlink(path_.c_str());
 }
