@@ -14,10 +14,17 @@ namespace {
 constexpr std::string_view plain_text = "text/plain; charset=utf-8";
 constexpr std::string_view json = "application/json";
 constexpr std::string_view exposition = "text/plain; version=0.0.4; charset=utf-8";
+constexpr auto exposition_lasts = std::chrono::seconds(1);
 
 reply_ptr reply(unsigned status, std::string_view type, std::string_view body,
                 std::string_view headers = {}) {
     return std::make_shared<const rendered_reply>(status, type, body, headers);
+}
+
+reply_ptr only_get() { return reply(405, plain_text, "only GET\n", "Allow: GET\r\n"); }
+
+reply_ptr faulty(request_fault fault) {
+    return reply(status_of(fault), plain_text, std::string(to_string(fault)) + "\n");
 }
 
 // RFC 3986 section 2.1; none where it is not well-formed.
@@ -112,7 +119,7 @@ public:
         if (path != "/metrics" && path != "/healthz" && path != "/readyz" && path != "/explain")
             return reply(404, plain_text, "there are /metrics, /healthz, /readyz and /explain\n");
         if (head.method != "GET")
-            return reply(405, plain_text, "only GET\n", "Allow: GET\r\n");
+            return only_get();
         if (path == "/metrics")
             return reply(200, exposition, sources_.metrics());
         if (path == "/readyz") {
@@ -147,9 +154,7 @@ public:
         co_return reply(200, json, render_explanation(query->namespace_name, query->pod, *steps));
     }
 
-    reply_ptr answer_fault(request_fault fault, const connection_info&) override {
-        return reply(status_of(fault), plain_text, std::string(to_string(fault)) + "\n");
-    }
+    reply_ptr answer_fault(request_fault fault, const connection_info&) override { return faulty(fault); }
 
 private:
     const admin_sources sources_;
@@ -158,7 +163,44 @@ private:
     std::size_t explaining_ = 0;
 };
 
+class metrics_handler final : public request_handler {
+public:
+    metrics_handler(const clock& time, std::function<std::string()> metrics)
+        : time_(time),
+          metrics_(std::move(metrics)) {}
+
+    reply_ptr answer_now(const request_head& head, const connection_info&) override {
+        if (head.path != "/metrics")
+            return reply(404, plain_text, "there is /metrics\n");
+        if (head.method != "GET")
+            return only_get();
+        const auto now = time_.now();
+        if (!rendered_ || now - rendered_at_ >= exposition_lasts) {
+            rendered_ = reply(200, exposition, metrics_());
+            rendered_at_ = now;
+        }
+        return rendered_;
+    }
+
+    awaitable<reply_ptr> answer_later(std::unique_ptr<owned_request>, connection_info) override {
+        co_return reply(404, plain_text, "there is /metrics\n"); // never asked: all is answered at once
+    }
+
+    reply_ptr answer_fault(request_fault fault, const connection_info&) override { return faulty(fault); }
+
+private:
+    const clock& time_;
+    const std::function<std::string()> metrics_;
+    reply_ptr rendered_;
+    boot_time rendered_at_{};
+};
+
 } // namespace
+
+std::unique_ptr<request_handler> make_metrics_handler(const clock& time,
+                                                      std::function<std::string()> metrics) {
+    return std::make_unique<metrics_handler>(time, std::move(metrics));
+}
 
 std::unique_ptr<request_handler> make_admin_handler(asio::io_context& upstream, asio::io_context& serving,
                                                     const clock& time, admin_sources sources,

@@ -43,6 +43,11 @@ std::unique_ptr<request_handler> make_admin_handler(asio::io_context& upstream, 
                                                     const clock& time, admin_sources sources,
                                                     admin_limits limits = {});
 
+// Metrics alone, for a listener that others than operators can reach: whatever they ask, they are told
+// nothing else, and the exposition is rendered once a second at most.
+std::unique_ptr<request_handler> make_metrics_handler(const clock& time,
+                                                      std::function<std::string()> metrics);
+
 // The answer of /explain.
 std::string render_explanation(const std::string& namespace_name, const std::string& pod,
                                const std::vector<metadata::explain_step>& steps);

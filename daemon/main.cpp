@@ -1,5 +1,7 @@
 #include "daemon/explain_command.hpp"
+#include "daemon/link_command.hpp"
 #include "daemon/options.hpp"
+#include "daemon/probe_command.hpp"
 #include "daemon/serve.hpp"
 
 #include <cstdio>
@@ -8,7 +10,8 @@
 #include <string>
 #include <vector>
 
-// Exit codes: 0 done; 1 the daemon failed, or an explained step did; 2 wrong usage, or no daemon to ask.
+// Exit codes: 0 done; 1 the daemon failed, or an explained step did, or it is not healthy or ready, or the
+// link could not be had; 2 wrong usage, or no daemon to ask.
 int main(int argc, char** argv) {
     namespace app = credlet::app;
     try {
@@ -23,6 +26,10 @@ int main(int argc, char** argv) {
             return app::serve(line->serve);
         case app::action::explain:
             return app::run_explain(line->explain, std::cout, std::cerr);
+        case app::action::probe:
+            return app::run_probe(line->probe, std::cout, std::cerr);
+        case app::action::link:
+            return app::run_link(line->link, std::cout, std::cerr);
         case app::action::version:
         case app::action::help:
             std::fputs(line->text.c_str(), stdout);

@@ -69,6 +69,29 @@ std::string text_of(const asio::ip::tcp::endpoint& e) {
     return (e.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(e.port());
 }
 
+result<asio::ip::address> parse_link_address(std::string_view text) {
+    boost::system::error_code problem;
+    const auto slash = text.find('/');
+    const std::string host(text.substr(0, slash));
+    const auto address = asio::ip::make_address(host, problem);
+    const bool whole = slash == std::string_view::npos ||
+                       text.substr(slash + 1) == (address.is_v6() ? std::string_view("128") : "32");
+    if (problem || !whole || host.find('\0') != std::string::npos || address.is_unspecified() ||
+        address.is_multicast() || (address.is_v6() && address.to_v6().scope_id() != 0))
+        return fail(errc::malformed, "must be one address, like 169.254.170.23/32 or fd00:ec2::23/128");
+    return address;
+}
+
+result<std::string> parse_link_name(std::string_view text) {
+    constexpr std::size_t longest = 15; // IFNAMSIZ with its zero
+    const bool characters = std::all_of(text.begin(), text.end(),
+                                        [](char c) { return c > ' ' && c < 0x7f && c != '/' && c != ':'; });
+    if (text.empty() || text.size() > longest || !characters || text == "." || text == "..")
+        return fail(errc::malformed, "must be the name of a link: 1 to 15 printable characters without '/', "
+                                     "':' and spaces");
+    return std::string(text);
+}
+
 result<origin> parse_https_url(std::string_view text) {
     auto url = parse_origin(text);
     if (!url)

@@ -15,6 +15,11 @@ namespace credlet::app {
 result<asio::ip::tcp::endpoint> parse_endpoint(std::string_view text);
 // Written as it is read.
 std::string text_of(const asio::ip::tcp::endpoint& e);
+// ADDRESS or ADDRESS/32, for IPv6 ADDRESS/128: one of a node's own. A wider network would take what belongs
+// to others to this node.
+result<asio::ip::address> parse_link_address(std::string_view text);
+// As the kernel takes it.
+result<std::string> parse_link_name(std::string_view text);
 result<origin> parse_https_url(std::string_view text);
 result<bool> parse_bool(std::string_view text);
 result<std::string> parse_path(std::string_view text);

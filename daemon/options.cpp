@@ -1,15 +1,12 @@
 #include "daemon/options.hpp"
 
-#include "daemon/configuration_file.hpp"
-#include "daemon/settings.hpp"
+#include "daemon/given_settings.hpp"
 #include "runtime/file.hpp"
 
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
-#include <sstream>
 
 namespace credlet::app {
 
@@ -17,65 +14,11 @@ namespace {
 
 constexpr std::size_t max_configuration_bytes = 1024 * 1024;
 
-// The texts a setting was given, and where.
-struct given_values {
-    std::vector<std::string> values;
-    std::string where; // "--region", "the environment variable CREDLET_REGION", "'region' (line 3 of FILE)"
-    bool foreign = false;
-};
-// By setting's name; what has precedence is in it first.
-using all_given = std::map<std::string, given_values, std::less<>>;
-
-std::vector<std::string> split_by_comma(const std::string& text) {
-    std::vector<std::string> parts;
-    std::istringstream in(text);
-    for (std::string part; std::getline(in, part, ',');) {
-        const auto first = part.find_first_not_of(' ');
-        if (first != std::string::npos)
-            parts.push_back(part.substr(first, part.find_last_not_of(' ') - first + 1));
-    }
-    return parts;
-}
-
-// Text from outside, for one line of an error message.
-std::string one_line(std::string_view text) {
-    std::string line(text);
-    std::replace_if(
-        line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; },
-        '?');
-    return line;
-}
-
-// A URL may carry a password before its '@'; the message about it must not.
-std::string without_user(const std::string& value) {
-    const auto scheme = value.find("://");
-    const auto at = value.rfind('@');
-    if (scheme == std::string::npos || at == std::string::npos || at < scheme)
-        return value;
-    return value.substr(0, scheme + 3) + "..." + value.substr(at);
-}
-
-std::string quoted(const std::vector<std::string>& values) {
-    std::string all;
-    for (const auto& given : values) {
-        const auto value = without_user(given);
-        all.append(all.empty() ? "'" : ", '").append(one_line(value.substr(0, 200)));
-        all.append(value.size() > 200 ? "...'" : "'");
-    }
-    return all;
-}
-
-std::optional<std::string> variable(const surroundings& around, const std::string& name) {
-    auto value = around.environment(name);
-    if (value && value->empty())
-        return std::nullopt;
-    return value;
-}
-
 // What CLI11 collects: texts alone, so that all checks are made in one place.
-struct raw_arguments {
-    std::map<std::string, std::vector<std::string>, std::less<>> settings;
-    std::vector<std::string> config, namespace_name, pod, admin, output;
+struct raw_arguments : told_settings {
+    std::vector<std::string> namespace_name, pod, admin, output; // explain, probe
+    std::vector<std::string> what;                               // probe
+    std::vector<std::string> name, address;                      // link
 };
 
 CLI::Option* collect(CLI::App& app, const std::string& name, std::vector<std::string>& into,
@@ -86,80 +29,6 @@ CLI::Option* collect(CLI::App& app, const std::string& name, std::vector<std::st
         ->expected(1)
         ->allow_extra_args(false) // what follows the value is not its
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-}
-
-// Exactly one value for what can only have one.
-result<std::optional<std::string>> single(const std::vector<std::string>& values, const std::string& name) {
-    if (values.size() > 1)
-        return fail(errc::malformed, "--" + name + " is given " + std::to_string(values.size()) +
-                                         " times; it takes one value");
-    return values.empty() ? std::nullopt : std::optional(values.front());
-}
-
-result<void> add_file(all_given& given, const std::string& path, const surroundings& around) {
-    const auto text = around.read_file(path);
-    if (!text)
-        return in_context("configuration file", text.error());
-    auto entries = parse_configuration(*text);
-    if (!entries)
-        return in_context("configuration file " + quoted({path}), entries.error());
-    for (auto& entry : *entries) {
-        const auto where = "line " + std::to_string(entry.line) + " of " + one_line(path);
-        const auto& settings = all_settings();
-        const auto known = std::find_if(settings.begin(), settings.end(),
-                                        [&](const setting& s) { return s.name == entry.key; });
-        if (known == settings.end())
-            return fail(errc::malformed, where + ": there is no setting '" + entry.key +
-                                             "'; credlet serve --help lists them, here without '--'");
-        if (entry.values.empty())
-            return fail(errc::malformed,
-                        where + ": '" + entry.key + "' has no value; leave it out for the default");
-        if (entry.values.size() > 1 && !known->repeatable)
-            return fail(errc::malformed, where + ": '" + entry.key + "' takes one value");
-        given.try_emplace(entry.key,
-                          given_values{std::move(entry.values), "'" + entry.key + "' (" + where + ")"});
-    }
-    return {};
-}
-
-// Everything that was said, by precedence.
-result<all_given> gather(raw_arguments& raw, const surroundings& around) {
-    all_given given;
-    for (auto& [name, values] : raw.settings)
-        if (!values.empty())
-            given.try_emplace(name, given_values{std::move(values), "--" + name});
-    for (const auto& s : all_settings()) {
-        if (auto value = variable(around, variable_of(s.name)))
-            given.try_emplace(s.name,
-                              given_values{s.repeatable ? split_by_comma(*value) : std::vector{*value},
-                                           "the environment variable " + variable_of(s.name)});
-    }
-    auto config = single(raw.config, "config");
-    if (!config)
-        return config.error();
-    if (!*config)
-        *config = variable(around, "CREDLET_CONFIG");
-    if (*config)
-        if (auto added = add_file(given, **config, around); !added)
-            return added.error();
-    for (const auto& s : all_settings())
-        for (const auto& foreign : s.foreign_variables)
-            if (auto value = variable(around, foreign))
-                given.try_emplace(s.name,
-                                  given_values{{*value}, "the environment variable " + foreign, true});
-    return given;
-}
-
-result<void> apply(options& o, const setting& s, const given_values& g) {
-    if (g.values.empty())
-        return fail(errc::malformed, g.where + " has no value");
-    if (g.values.size() > 1 && !s.repeatable)
-        return fail(errc::malformed,
-                    g.where + " is given " + std::to_string(g.values.size()) + " times; it takes one value");
-    if (const auto applied = s.apply(o, g.values); !applied)
-        return fail(errc::malformed,
-                    g.where + " is " + quoted(g.values) + "; it " + one_line(applied.error().message));
-    return {};
 }
 
 // https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/ : KUBERNETES_SERVICE_HOST may be an
@@ -181,13 +50,32 @@ result<std::optional<origin>> api_inside_a_pod(const surroundings& around) {
     return std::optional(std::move(*parsed_url));
 }
 
+// Which callers come where is what addresses are for.
+result<void> keep_listeners_apart(const options& o) {
+    const auto among = [](const auto& addresses, const options::endpoint& e) {
+        return e.port() != 0 && std::any_of(addresses.begin(), addresses.end(),
+                                            [&e](const admin_address& a) { return a == admin_address(e); });
+    };
+    for (const auto& e : o.listen) {
+        if (among(o.admin_listen, e))
+            return fail(errc::malformed,
+                        "--admin-listen is one of the addresses of --listen; pods must not reach the "
+                        "admin endpoints, so take another port or a loopback address");
+        if (among(o.metrics_listen, e))
+            return fail(errc::malformed,
+                        "--metrics-listen is one of the addresses of --listen; take another port");
+    }
+    for (const auto& e : o.metrics_listen)
+        if (among(o.admin_listen, e))
+            return fail(errc::malformed, "--metrics-listen is one of the addresses of --admin-listen, which "
+                                         "has metrics already; take another port");
+    return {};
+}
+
 // What only makes sense together.
 result<void> complete(options& o, const all_given& given, const surroundings& around) {
-    if (std::find(o.listen.begin(), o.listen.end(), o.admin_listen) != o.listen.end() &&
-        o.admin_listen.port() != 0)
-        return fail(errc::malformed,
-                    "--admin-listen is one of the addresses of --listen; pods must not reach the "
-                    "admin endpoints, so take another port or a loopback address");
+    if (auto apart = keep_listeners_apart(o); !apart)
+        return apart.error();
     if (o.max_connections_per_pod > o.max_connections)
         return fail(errc::malformed,
                     "--max-connections-per-pod (" + std::to_string(o.max_connections_per_pod) +
@@ -221,7 +109,7 @@ result<void> complete(options& o, const all_given& given, const surroundings& ar
 }
 
 result<options> serve_options(raw_arguments& raw, const surroundings& around) {
-    auto given = gather(raw, around);
+    auto given = gather_settings(raw, around);
     if (!given)
         return given.error();
     options o;
@@ -234,12 +122,30 @@ result<options> serve_options(raw_arguments& raw, const surroundings& around) {
     return o;
 }
 
-// A daemon that listens on every address is asked on loopback.
-options::endpoint reachable(options::endpoint e) {
-    if (e.address().is_unspecified())
-        e.address(e.address().is_v6() ? asio::ip::address(asio::ip::address_v6::loopback())
-                                      : asio::ip::address(asio::ip::address_v4::loopback()));
-    return e;
+// Where the daemon is asked: as --admin says, else where its own variable or file have it listen first.
+result<admin_address> admin_of(raw_arguments& raw, const surroundings& around) {
+    const auto admin = single(raw.admin, "admin");
+    if (!admin)
+        return admin.error();
+    options o;
+    given_values where{{}, "--admin"};
+    if (*admin) {
+        where.values = {**admin};
+    } else {
+        auto given = gather_settings(raw, around);
+        if (!given)
+            return given.error();
+        if (const auto found = given->find("admin-listen"); found != given->end())
+            where = found->second;
+    }
+    if (!where.values.empty()) {
+        const auto& settings = all_settings();
+        const auto setting_of_it = std::find_if(settings.begin(), settings.end(),
+                                                [](const setting& s) { return s.name == "admin-listen"; });
+        if (auto applied = apply(o, *setting_of_it, where); !applied)
+            return applied.error();
+    }
+    return reachable(o.admin_listen.front());
 }
 
 result<explain_options> read_explain(raw_arguments& raw, const surroundings& around) {
@@ -271,30 +177,63 @@ result<explain_options> read_explain(raw_arguments& raw, const surroundings& aro
         return fail(errc::malformed, "--output is " + quoted({**output}) + "; it " + format.error().message);
     e.output = *format;
 
-    // Where the daemon listens, if --admin does not say: by its own variable and file.
-    const auto admin = single(raw.admin, "admin");
+    auto admin = admin_of(raw, around);
     if (!admin)
         return admin.error();
-    options o;
-    given_values where{{}, "--admin"};
-    if (*admin) {
-        where.values = {**admin};
-    } else {
-        auto given = gather(raw, around);
-        if (!given)
-            return given.error();
-        if (const auto found = given->find("admin-listen"); found != given->end())
-            where = found->second;
-    }
-    if (!where.values.empty()) {
-        const auto& settings = all_settings();
-        const auto setting_of_it = std::find_if(settings.begin(), settings.end(),
-                                                [](const setting& s) { return s.name == "admin-listen"; });
-        if (auto applied = apply(o, *setting_of_it, where); !applied)
-            return applied.error();
-    }
-    e.admin = reachable(o.admin_listen);
+    e.admin = std::move(*admin);
     return e;
+}
+
+result<probe_options> read_probe(raw_arguments& raw, const surroundings& around) {
+    static constexpr std::array<named_value<probed>, 2> names{
+        {{"healthz", probed::healthz}, {"readyz", probed::readyz}}};
+    if (raw.what.size() > 1)
+        return fail(errc::malformed, "credlet probe asks one thing at a time");
+    const auto what = parse_name<probed>(raw.what.front(), names);
+    if (!what)
+        return fail(errc::malformed, "what to probe is " + quoted(raw.what) + "; it " + what.error().message);
+    auto admin = admin_of(raw, around);
+    if (!admin)
+        return admin.error();
+    return probe_options{*what, std::move(*admin)};
+}
+
+// The flag, else its variable.
+given_values given_to_link(std::vector<std::string>& values, const std::string& name,
+                           const surroundings& around) {
+    const auto of_link = variable_of("link-" + name);
+    if (const auto value = values.empty() ? variable(around, of_link) : std::nullopt)
+        return {split_by_comma(*value), "the environment variable " + of_link};
+    return {std::move(values), "--" + name};
+}
+
+result<link_options> read_link(raw_arguments& raw, const surroundings& around) {
+    link_options o;
+    const auto wrong = [](const given_values& given, const std::string& value, const error& why) {
+        return fail(errc::malformed, given.where + " is " + quoted({value}) + "; it " + why.message);
+    };
+    const auto names = given_to_link(raw.name, "name", around);
+    if (names.values.size() > 1)
+        return fail(errc::malformed, names.where + " is given more than once; it takes one value");
+    for (const auto& text : names.values) {
+        auto name = parse_link_name(text);
+        if (!name)
+            return wrong(names, text, name.error());
+        o.name = std::move(*name);
+    }
+    const auto addresses = given_to_link(raw.address, "address", around);
+    for (const auto& text : addresses.values) {
+        const auto address = parse_link_address(text);
+        if (!address)
+            return wrong(addresses, text, address.error());
+        if (std::find(o.addresses.begin(), o.addresses.end(), *address) == o.addresses.end())
+            o.addresses.push_back(*address);
+    }
+    if (o.addresses.empty())
+        return fail(errc::malformed,
+                    "--address is not set (nor CREDLET_LINK_ADDRESS); it is the address that "
+                    "credlet serve listens on, like 169.254.170.23/32");
+    return o;
 }
 
 } // namespace
@@ -315,6 +254,10 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
     app.require_subcommand(1);
     const std::string config_help =
         "file with settings by their names, one 'name = value' a line (CREDLET_CONFIG)";
+    const std::string admin_shape = "ADDR:PORT|unix:/PATH";
+    const std::string admin_help =
+        "the daemon's --admin-listen (default: the first of CREDLET_ADMIN_LISTEN or "
+        "of the file, else 127.0.0.1:9797)";
 
     auto* serve = app.add_subcommand("serve", "run the daemon");
     serve->footer("Durations are like 500ms, 5s, 2m or 1h. A flag has precedence over its environment "
@@ -331,11 +274,19 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
     auto* explain = app.add_subcommand("explain", "tell why a pod gets its credentials, or why not");
     collect(*explain, "namespace", raw.namespace_name, "NAME", "of the pod")->required();
     collect(*explain, "pod", raw.pod, "NAME", "of the pod")->required();
-    collect(
-        *explain, "admin", raw.admin, "ADDR:PORT",
-        "the daemon's --admin-listen (default: by CREDLET_ADMIN_LISTEN and the file, else 127.0.0.1:9797)");
+    collect(*explain, "admin", raw.admin, admin_shape, admin_help);
     collect(*explain, "output", raw.output, "text|json", "form of the answer (default text)");
     collect(*explain, "config", raw.config, "FILE", config_help);
+
+    auto* probe = app.add_subcommand("probe", "ask the daemon whether it is healthy or ready");
+    probe->add_option("what", raw.what, "what to ask")->required()->type_name("healthz|readyz");
+    collect(*probe, "admin", raw.admin, admin_shape, admin_help);
+    collect(*probe, "config", raw.config, "FILE", config_help);
+
+    auto* link = app.add_subcommand("link", "put the addresses that pods ask on a link of this node");
+    collect(*link, "name", raw.name, "NAME", "of the link (default credlet0) (CREDLET_LINK_NAME)");
+    collect(*link, "address", raw.address, "ADDR/32|ADDR/128 ...",
+            "an address of --listen, without its port (CREDLET_LINK_ADDRESS)");
 
     auto* version = app.add_subcommand("version", "print the version");
 
@@ -364,6 +315,18 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
         if (!read)
             return read.error();
         line.explain = std::move(*read);
+    } else if (probe->parsed()) {
+        line.what = action::probe;
+        auto read = read_probe(raw, around);
+        if (!read)
+            return read.error();
+        line.probe = std::move(*read);
+    } else if (link->parsed()) {
+        line.what = action::link;
+        auto read = read_link(raw, around);
+        if (!read)
+            return read.error();
+        line.link = std::move(*read);
     } else {
         line.what = action::serve;
         auto read = serve_options(raw, around);

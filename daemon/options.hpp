@@ -4,9 +4,11 @@
 // anything.
 //
 // --name on the command line is CREDLET_NAME in the environment (upper case, '-' as '_'; values of repeatable
-// settings are separated by commas) and `name` in the file. An empty variable counts as not set. Every value
-// is checked, and an error names the setting, where it came from, the value, and what is allowed.
+// settings are separated by commas) and `name` in the file. What only `credlet link` knows is
+// CREDLET_LINK_NAME and so on. An empty variable counts as not set. Every value is checked, and an error
+// names the setting, where it came from, the value, and what is allowed.
 
+#include "daemon/admin_address.hpp"
 #include "metadata/kubernetes/kubernetes.hpp"
 #include "metadata/service.hpp"
 #include "runtime/error.hpp"
@@ -36,7 +38,8 @@ struct options {
 
     // Where pods ask, and where operators do.
     std::vector<endpoint> listen{{asio::ip::make_address_v4("169.254.170.23"), 80}};
-    endpoint admin_listen{asio::ip::address_v4::loopback(), 9797};
+    std::vector<admin_address> admin_listen{endpoint{asio::ip::address_v4::loopback(), 9797}};
+    std::vector<endpoint> metrics_listen;
     std::vector<std::string> allowed_hosts;
 
     // Kubernetes; or a file in its place.
@@ -88,16 +91,30 @@ enum class output_format { text, json };
 struct explain_options {
     std::string namespace_name;
     std::string pod;
-    options::endpoint admin; // of the daemon that is asked
+    admin_address admin; // of the daemon that is asked
     output_format output = output_format::text;
 };
 
-enum class action { serve, explain, version, help };
+enum class probed { healthz, readyz };
+
+struct probe_options {
+    probed what = probed::healthz;
+    admin_address admin;
+};
+
+struct link_options {
+    std::string name = "credlet0";
+    std::vector<asio::ip::address> addresses; // at least one
+};
+
+enum class action { serve, explain, probe, link, version, help };
 
 struct command_line {
     action what = action::help;
     options serve;           // for action::serve
     explain_options explain; // for action::explain
+    probe_options probe;     // for action::probe
+    link_options link;       // for action::link
     std::string text;        // for version and help: what to print
 };
 

@@ -6,6 +6,7 @@
 #include "daemon/option_values.hpp"
 #include "daemon/pods_file.hpp"
 #include "daemon/role_policy_file.hpp"
+#include "daemon/warm_up.hpp"
 #include "metadata/kubernetes/kubernetes.hpp"
 #include "metadata/service.hpp"
 #include "metrics/metrics.hpp"
@@ -13,6 +14,7 @@
 #include "runtime/http_server.hpp"
 #include "runtime/https_client.hpp"
 #include "runtime/log.hpp"
+#include "runtime/shared_address.hpp"
 #include "runtime/task_group.hpp"
 #include "sts/credential_service.hpp"
 #include "sts/https_sts_client.hpp"
@@ -20,9 +22,11 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include <algorithm>
 #include <future>
 #include <signal.h>
 #include <thread>
@@ -36,6 +40,12 @@ using namespace std::chrono_literals;
 constexpr auto sts_answer_limit = 3s; // of one call to STS
 constexpr auto listen_retry = 1s;
 constexpr auto listen_patience = 60s;
+
+// What is waited for without end: somebody else's address, until it is free; or whatever the reason.
+enum class patience { bounded, while_in_use, endless };
+
+// Instead of ten seconds: an update goes from node to node, and somebody waits for this process.
+constexpr auto prefetch_spread_of_successor = 1s;
 
 // Passes a sink through and tells when the first whole list has arrived.
 template <class Object>
@@ -103,13 +113,22 @@ awaitable<T> run_on(asio::io_context& other, awaitable<T> body) {
     co_return std::move(*shared->value);
 }
 
-// On the server's own loop.
+// On the server's own loop. The address, as it is written, with the port that port 0 became.
 template <class Server>
-awaitable<result<asio::ip::tcp::endpoint>> listen_on(Server& server, asio::ip::tcp::endpoint where) {
+awaitable<result<std::string>> listen_on(Server& server, asio::ip::tcp::endpoint where) {
     const auto index = server.listen(where);
     if (!index)
         co_return index.error();
-    co_return server.endpoints().at(*index);
+    co_return text_of(server.endpoints().at(*index));
+}
+
+awaitable<result<std::string>> listen_on(http_server& server, admin_address where) {
+    if (const auto* e = std::get_if<asio::ip::tcp::endpoint>(&where))
+        co_return co_await listen_on(server, *e);
+    const auto index = server.listen(std::get<unix_path>(where));
+    if (!index)
+        co_return index.error();
+    co_return text_of(where);
 }
 
 metadata::service_settings service_settings_of(const options& o,
@@ -170,14 +189,15 @@ private:
     void build_admin();
     awaitable<void> live();
     // Opens one of our addresses, now or later, for as long as there is patience.
-    using opener = std::function<awaitable<result<asio::ip::tcp::endpoint>>()>;
-    awaitable<bool> open_patiently(std::string_view listener, asio::ip::tcp::endpoint where, opener open);
-    awaitable<void> open_admin();
+    using opener = std::function<awaitable<result<std::string>>()>;
+    awaitable<bool> open_patiently(std::string_view listener, std::string where, patience how, opener open);
+    awaitable<void> open_admin(admin_address where);
+    awaitable<void> open_metrics(asio::ip::tcp::endpoint where);
     awaitable<void> open_pods_listener(asio::ip::tcp::endpoint where);
-    void cannot_start(std::string_view flag, const asio::ip::tcp::endpoint& where);
+    void cannot_start(std::string_view flag, const std::string& where);
     awaitable<void> close_down();
     void start_feeding();
-    [[nodiscard]] readiness ready() const;
+    [[nodiscard]] readiness ready();
 
     const options& options_;
     output_log& log_;
@@ -197,9 +217,11 @@ private:
     std::unique_ptr<sts::credential_service> credentials_;
     std::unique_ptr<first_list<metadata::pod>> pods_;
     std::unique_ptr<first_list<metadata::service_account>> accounts_;
-    std::unique_ptr<request_handler> admin_handler_;
-    std::unique_ptr<http_server> admin_;
+    std::unique_ptr<request_handler> admin_handler_, metrics_handler_;
+    std::unique_ptr<http_server> admin_, metrics_server_;
 
+    bool stands_by_ = false; // for another process, which serves our addresses
+    warm_up warm_up_;
     bool pods_listed_ = false, accounts_listed_ = false;
     std::size_t listening_ = 0, opening_ = 0; // listeners for pods
     bool stopping_ = false, draining_ = false;
@@ -219,9 +241,14 @@ result<void> process::build() {
     if (!endpoint)
         return endpoint.error();
 
+    auto settings = service_settings_of(options_, std::move(policy));
+    stands_by_ = std::ranges::any_of(options_.listen, is_listened_on);
+    if (stands_by_) {
+        log_.info("another process serves: standing by");
+        settings.initial_prefetch_spread = prefetch_spread_of_successor;
+    }
     service_ = metadata::make_service(serving_, upstream_, tasks_, time_, random_, metrics_->serving(),
-                                      metrics_->kubernetes(), log_,
-                                      service_settings_of(options_, std::move(policy)));
+                                      metrics_->kubernetes(), log_, std::move(settings));
     const auto names = make_system_resolver();
 
     metadata::cluster* cluster = nullptr;
@@ -279,6 +306,8 @@ result<void> process::build() {
             if (pods_listed_ && accounts_listed_) {
                 service_->set_synced(true);
                 log_.info("synced");
+                // Behind what the lists have set off: what they ask for is known to the store by then.
+                asio::post(upstream_, [this] { warm_up_.begin(time_.now()); });
             }
         };
     };
@@ -288,7 +317,7 @@ result<void> process::build() {
     return {};
 }
 
-readiness process::ready() const {
+readiness process::ready() {
     readiness r;
     if (!pods_listed_)
         r.reasons.emplace_back("the pods of this node have not been listed yet");
@@ -296,6 +325,9 @@ readiness process::ready() const {
         r.reasons.emplace_back("the service accounts have not been listed yet");
     if (listening_ == 0)
         r.reasons.emplace_back("no listener for pods is open yet");
+    if (stands_by_)
+        if (auto missing = warm_up_.missing(credentials_->count(), time_.now()); !missing.empty())
+            r.reasons.push_back(std::move(missing));
     if (draining_)
         r.reasons.emplace_back("draining");
     r.ready = r.reasons.empty();
@@ -310,31 +342,37 @@ void process::build_admin() {
         return service_->explain(std::move(namespace_name), std::move(pod));
     };
     admin_handler_ = make_admin_handler(upstream_, serving_, time_, std::move(sources));
+    metrics_handler_ = make_metrics_handler(time_, [this] { return metrics_->expose(); });
     http_server_limits limits;
     limits.max_connections = 64;
     limits.max_connections_per_peer = 32;
     limits.request_timeout = 30s; // an explanation may wait for STS
     http_server_events events;
     events.handler_failed = log_handler_failures(log_, time_, "admin");
-    admin_ = make_http_server(upstream_, time_, *admin_handler_, limits, std::move(events));
+    admin_ = make_http_server(upstream_, time_, *admin_handler_, limits, events);
+    limits.max_connections_per_peer = 8;
+    limits.request_timeout = 10s;
+    metrics_server_ = make_http_server(upstream_, time_, *metrics_handler_, limits, std::move(events));
 }
 
-// A link-local address may appear after we do, and the process that we replace may still hold it: both are
-// waited for.
-awaitable<bool> process::open_patiently(std::string_view listener, asio::ip::tcp::endpoint where,
+// A link-local address may appear after we do, and somebody who does not share it may still hold it: both are
+// waited for. A line when it begins, and when the reason changes.
+awaitable<bool> process::open_patiently(std::string_view listener, std::string where, patience how,
                                         opener open) {
-    const auto give_up = time_.now() + listen_patience;
-    for (bool first = true; !draining_; first = false) {
+    auto give_up = time_.now() + listen_patience;
+    std::string told;
+    while (!draining_) {
         const auto opened = co_await open();
         if (opened) {
-            log_.info("listening", {{"listener", listener}, {"address", text_of(*opened)}});
+            log_.info("listening", {{"listener", listener}, {"address", *opened}});
             co_return true;
         }
+        const auto& [kind, why] = opened.error();
+        if (how == patience::endless || (how == patience::while_in_use && kind == errc::in_use))
+            give_up = time_.now() + listen_patience;
         const bool last = time_.now() >= give_up;
-        if (first || last)
-            log_.warn(
-                "cannot listen",
-                {{"listener", listener}, {"address", text_of(where)}, {"error", opened.error().message}});
+        if (last || why != std::exchange(told, why))
+            log_.warn("cannot listen", {{"listener", listener}, {"address", where}, {"error", why}});
         if (last)
             co_return false;
         co_await sleep_for(listen_retry);
@@ -342,28 +380,36 @@ awaitable<bool> process::open_patiently(std::string_view listener, asio::ip::tcp
     co_return false;
 }
 
-awaitable<void> process::open_admin() {
-    const auto where = options_.admin_listen;
+// During an update the daemon before this one may hold the address for as long as it serves. An address that
+// never comes is a mistake in the configuration: better no daemon, and an update that stops here, than one
+// whose operator is blind.
+awaitable<void> process::open_admin(admin_address where) {
     const opener open = [this, where] { return listen_on(*admin_, where); };
-    if (!co_await open_patiently("admin", where, open))
-        cannot_start("--admin-listen", where);
+    if (!co_await open_patiently("admin", text_of(where), patience::while_in_use, open))
+        cannot_start("--admin-listen", text_of(where));
+}
+
+// What nobody scrapes is seen where it is scraped, and no reason to keep credentials from pods.
+awaitable<void> process::open_metrics(asio::ip::tcp::endpoint where) {
+    const opener open = [this, where] { return listen_on(*metrics_server_, where); };
+    co_await open_patiently("metrics", text_of(where), patience::endless, open);
 }
 
 awaitable<void> process::open_pods_listener(asio::ip::tcp::endpoint where) {
     const opener open = [this, where] { return run_on(serving_, listen_on(*service_, where)); };
-    const bool opened = co_await open_patiently("pods", where, open);
+    const bool opened = co_await open_patiently("pods", text_of(where), patience::bounded, open);
     --opening_;
     if (opened)
         ++listening_;
     // IPv6 is optional where there is another address: a node may have it disabled.
     else if (!where.address().is_v6() || (listening_ == 0 && opening_ == 0))
-        cannot_start("--listen", where);
+        cannot_start("--listen", text_of(where));
 }
 
-void process::cannot_start(std::string_view flag, const asio::ip::tcp::endpoint& where) {
+void process::cannot_start(std::string_view flag, const std::string& where) {
     if (draining_)
         return;
-    log_.error("cannot start", {{"error", std::string(flag) + " " + text_of(where) +
+    log_.error("cannot start", {{"error", std::string(flag) + " " + where +
                                               " could not be opened: is the address on a link of this node, "
                                               "and free?"}});
     exit_code_ = 1;
@@ -388,7 +434,8 @@ awaitable<void> process::close_down() {
     credentials_->stop();
     tasks_.cancel();
     co_await tasks_.drained();
-    co_await admin_->drain(1s);
+    using namespace asio::experimental::awaitable_operators;
+    co_await (admin_->drain(1s) && metrics_server_->drain(1s));
     sts_http_->stop();
 }
 
@@ -405,7 +452,10 @@ awaitable<void> process::live() {
         });
     });
     start_feeding();
-    tasks_.spawn(open_admin());
+    for (const auto& where : options_.admin_listen)
+        tasks_.spawn(open_admin(where));
+    for (const auto& where : options_.metrics_listen)
+        tasks_.spawn(open_metrics(where));
     opening_ = options_.listen.size();
     for (const auto& where : options_.listen)
         tasks_.spawn(open_pods_listener(where));

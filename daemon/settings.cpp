@@ -132,9 +132,11 @@ std::vector<setting> make_settings() {
 
     s.push_back(many<o::endpoint>("listen", "ADDR:PORT", "where pods ask (default 169.254.170.23:80)",
                                   &o::listen, parse_endpoint));
-    s.push_back(one<o::endpoint>("admin-listen", "ADDR:PORT",
-                                 "metrics, health and explain (default 127.0.0.1:9797)", &o::admin_listen,
-                                 parse_endpoint));
+    s.push_back(many<admin_address>("admin-listen", "ADDR:PORT|unix:/PATH",
+                                    "metrics, health and explain (default 127.0.0.1:9797)", &o::admin_listen,
+                                    parse_admin_address));
+    s.push_back(many<o::endpoint>("metrics-listen", "ADDR:PORT", "metrics alone, for all who can reach it",
+                                  &o::metrics_listen, parse_endpoint));
     s.push_back(many<std::string>("allowed-host", "HOST",
                                   "Host header accepted besides the addresses listened on", &o::allowed_hosts,
                                   parse_host));

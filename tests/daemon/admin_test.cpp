@@ -200,3 +200,30 @@ TEST_CASE_FIXTURE(fixture, "T6: nothing else is there, above all no credentials"
     }
     CHECK(handler().answer_fault(request_fault::has_body, {})->status() == 400);
 }
+
+TEST_CASE("a listener for metrics alone tells nothing else, and renders them once a second") {
+    test::manual_clock time;
+    int rendered = 0;
+    const auto handler =
+        make_metrics_handler(time, [&rendered] { return "a " + std::to_string(++rendered) + "\n"; });
+    const auto get = [&handler](const std::string& target, const std::string& method = "GET") {
+        const std::string text = method + " " + target + " HTTP/1.1\r\nHost: x\r\n\r\n";
+        request_head head;
+        std::size_t scanned = 0;
+        REQUIRE(parse_request_head(text, 4096, scanned, head).state == parse_state::complete);
+        const auto reply = handler->answer_now(head, {});
+        REQUIRE(reply);
+        return reply;
+    };
+    for (const auto* path :
+         {"/", "/healthz", "/readyz", "/explain?namespace=a&pod=b", "/metrics/", "//metrics"})
+        CHECK(get(path)->status() == 404);
+    CHECK(get("/metrics", "POST")->status() == 405);
+    CHECK(rendered == 0);
+    CHECK(get("/metrics")->body() == "a 1\n");
+    time.advance(999ms);
+    CHECK(get("/metrics")->body() == "a 1\n");
+    time.advance(1ms);
+    CHECK(get("/metrics")->body() == "a 2\n");
+    CHECK(get("/metrics")->head().find("text/plain; version=0.0.4") != std::string_view::npos);
+}

@@ -17,7 +17,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-explain_options web(options::endpoint admin = {}) { return {"shop", "web-0", admin, output_format::text}; }
+explain_options web(admin_address admin = {}) {
+    return {"shop", "web-0", std::move(admin), output_format::text};
+}
 
 std::string json_of(const std::vector<metadata::explain_step>& steps) {
     return render_explanation("shop", "web-0", steps);

@@ -65,7 +65,8 @@ options::endpoint at(const char* address, std::uint16_t port) {
 TEST_CASE("inside a pod nothing but the node's name and the region must be said") {
     const auto o = fake_surroundings{}.serve({});
     CHECK(o.listen == std::vector{at("169.254.170.23", 80)});
-    CHECK(o.admin_listen == at("127.0.0.1", 9797));
+    CHECK(o.metrics_listen.empty());
+    CHECK(o.admin_listen == std::vector<admin_address>{at("127.0.0.1", 9797)});
     CHECK(o.node_name == "node-1");
     REQUIRE(o.kube_api);
     CHECK(o.kube_api->host == "10.0.0.1");
@@ -84,6 +85,9 @@ TEST_CASE("every flag is taken") {
                                               "--listen=[::1]:0",
                                               "--admin-listen",
                                               "[::]:9000",
+                                              "--admin-listen=unix:/run/credlet/admin.sock",
+                                              "--metrics-listen",
+                                              "0.0.0.0:9798",
                                               "--allowed-host",
                                               "credlet.internal",
                                               "--node-name",
@@ -152,7 +156,8 @@ TEST_CASE("every flag is taken") {
                                               "--log-format",
                                               "text"});
     CHECK(o.listen == std::vector{at("127.0.0.1", 8080), at("::1", 0)});
-    CHECK(o.admin_listen == at("::", 9000));
+    CHECK(o.admin_listen == std::vector<admin_address>{at("::", 9000), unix_path{"/run/credlet/admin.sock"}});
+    CHECK(o.metrics_listen == std::vector{at("0.0.0.0", 9798)});
     CHECK(o.allowed_hosts == std::vector<std::string>{"credlet.internal"});
     CHECK(o.node_name == "other");
     CHECK(o.kube_api->port == 6443);
@@ -263,7 +268,8 @@ TEST_CASE("every value out of bounds is refused") {
         {"listen",
          {"", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:", "::1:80", "[127.0.0.1]:80",
           "localhost:80", "127.0.0.1:8x", "[::1]80"}},
-        {"admin-listen", {":80", "1.2.3:80"}},
+        {"admin-listen", {":80", "1.2.3:80", "unix:admin", "/run/admin"}},
+        {"metrics-listen", {"9798", "unix:/run/metrics"}},
         {"node-name", {"Node", "a b", "-a", "a..b", "a.", std::string(254, 'a')}},
         {"kube-api", {"http://10.0.0.1", "10.0.0.1", "https://", "https://user:pw@host"}},
         {"sts-endpoint", {"http://sts.us-east-1.amazonaws.com", "https://host?x=1", "https://host/a/../b"}},
@@ -336,6 +342,13 @@ TEST_CASE("a setting given twice is refused, and so is a repeated value") {
 TEST_CASE("what only makes sense together is checked together") {
     fake_surroundings s;
     CHECK(holds(s.refusal({"--listen", "127.0.0.1:9797"}), "--admin-listen is one of the addresses"));
+    CHECK(holds(s.refusal({"--listen", "127.0.0.1:80", "--admin-listen", "unix:/a", "--admin-listen",
+                           "127.0.0.1:80"}),
+                "--admin-listen is one of the addresses"));
+    CHECK(holds(s.refusal({"--listen", "127.0.0.1:80", "--metrics-listen", "127.0.0.1:80"}),
+                "--metrics-listen is one of the addresses of --listen"));
+    CHECK(holds(s.refusal({"--metrics-listen", "127.0.0.1:9797"}),
+                "--metrics-listen is one of the addresses of --admin-listen"));
     CHECK(holds(s.refusal({"--max-connections", "10"}), "--max-connections-per-pod (64) is above"));
     s.variables.erase("NODE_NAME");
     CHECK(holds(s.refusal({}), "--node-name is not set"));
@@ -369,13 +382,14 @@ TEST_CASE("explain asks the daemon where it listens") {
     CHECK(line->what == action::explain);
     CHECK(line->explain.namespace_name == "shop");
     CHECK(line->explain.pod == "web-0");
-    CHECK(line->explain.admin == at("127.0.0.1", 9797));
+    CHECK(line->explain.admin == admin_address(at("127.0.0.1", 9797)));
     CHECK(line->explain.output == output_format::text);
     s.variables["CREDLET_ADMIN_LISTEN"] = "[::]:9000";
-    CHECK(s.parse({"explain", "--namespace", "a", "--pod", "b"})->explain.admin == at("::1", 9000));
+    CHECK(s.parse({"explain", "--namespace", "a", "--pod", "b"})->explain.admin ==
+          admin_address(at("::1", 9000)));
     line =
         s.parse({"explain", "--namespace", "a", "--pod", "b", "--admin", "10.0.0.1:1", "--output", "json"});
-    CHECK(line->explain.admin == at("10.0.0.1", 1));
+    CHECK(line->explain.admin == admin_address(at("10.0.0.1", 1)));
     CHECK(line->explain.output == output_format::json);
     CHECK(s.parse({"explain", "--namespace", "a"}).has_error());
     CHECK(holds(s.parse({"explain", "--namespace", "a b", "--pod", "b"}).error().message,
@@ -384,6 +398,61 @@ TEST_CASE("explain asks the daemon where it listens") {
                 "--admin"));
     CHECK(holds(s.parse({"explain", "--namespace", "a", "--pod", "b", "--output", "yaml"}).error().message,
                 "text, json"));
+}
+
+TEST_CASE("explain and probe ask where the daemon listens first") {
+    fake_surroundings s;
+    s.variables["CREDLET_ADMIN_LISTEN"] = "unix:/run/credlet/admin.sock, 127.0.0.1:9797";
+    const admin_address socket = unix_path{"/run/credlet/admin.sock"};
+    CHECK(s.parse({"explain", "--namespace", "a", "--pod", "b"})->explain.admin == socket);
+    auto line = s.parse({"probe", "readyz"});
+    REQUIRE_MESSAGE(line.has_value(), line.error().message);
+    CHECK(line->what == action::probe);
+    CHECK(line->probe.what == probed::readyz);
+    CHECK(line->probe.admin == socket);
+    s.files["/c"] = "admin-listen = ['unix:/run/other', '127.0.0.1:1']";
+    s.variables.erase("CREDLET_ADMIN_LISTEN");
+    CHECK(s.parse({"probe", "healthz", "--config", "/c"})->probe.admin ==
+          admin_address(unix_path{"/run/other"}));
+    line = s.parse({"probe", "healthz", "--admin", "10.0.0.1:1"});
+    CHECK(line->probe.what == probed::healthz);
+    CHECK(line->probe.admin == admin_address(at("10.0.0.1", 1)));
+    CHECK(s.parse({"probe", "healthz"})->probe.admin == admin_address(at("127.0.0.1", 9797)));
+
+    CHECK(s.parse({"probe"}).has_error());
+    CHECK(s.parse({"probe", "healthz", "readyz"}).has_error());
+    CHECK(holds(s.parse({"probe", "livez"}).error().message, "must be one of healthz, readyz"));
+}
+
+TEST_CASE("the link and its addresses come from flags or their variables") {
+    fake_surroundings s;
+    auto line =
+        s.parse({"link", "--name", "agent0", "--address", "169.254.170.23/32", "--address=fd00:ec2::23/128",
+                 "--address", "169.254.170.2", "--address", "169.254.170.2/32"});
+    REQUIRE_MESSAGE(line.has_value(), line.error().message);
+    CHECK(line->what == action::link);
+    CHECK(line->link.name == "agent0");
+    using asio::ip::make_address;
+    CHECK(line->link.addresses == std::vector{make_address("169.254.170.23"), make_address("fd00:ec2::23"),
+                                              make_address("169.254.170.2")});
+
+    s.variables["CREDLET_LINK_NAME"] = "other0";
+    s.variables["CREDLET_LINK_ADDRESS"] = "169.254.170.23/32,fd00:ec2::23/128";
+    line = s.parse({"link"});
+    CHECK(line->link.name == "other0");
+    CHECK(line->link.addresses == std::vector{make_address("169.254.170.23"), make_address("fd00:ec2::23")});
+    line = s.parse({"link", "--address", "10.0.0.1"});
+    CHECK(line->link.addresses == std::vector{make_address("10.0.0.1")});
+
+    const fake_surroundings bare;
+    CHECK(holds(bare.parse({"link"}).error().message, "--address is not set"));
+    CHECK(bare.parse({"link", "--address", "10.0.0.1"})->link.name == "credlet0");
+    for (const auto* address : {"169.254.0.0/16", "10.0.0.1/33", "10.0.0.1/", "fd00::1/32", "0.0.0.0",
+                                "224.0.0.1", "fe80::1%lo/128", "localhost", "10.0.0.1:80", ""})
+        CHECK(holds(bare.parse({"link", "--address", address}).error().message, "must be one address"));
+    for (const auto* name : {"", "sixteen-letters-", "a/b", "a b", "a:b", ".."})
+        CHECK(holds(bare.parse({"link", "--address", "10.0.0.1", "--name", name}).error().message,
+                    "must be the name of a link"));
 }
 
 TEST_CASE("version, help, and what is neither") {
