@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing needs, all of it from Debian 12's own archive. Does nothing, quickly, when it is
-# all there. Usage: .ci/setup.sh [build] [simulators] [clients] [bench] [static] [image] [walkthrough] [sdks]
-# [lint];
+# all there. Usage: .ci/setup.sh [build] [simulators] [clients] [bench] [static] [image] [walkthrough] [sdks] [lint];
 # without arguments: build simulators.
 set -euo pipefail
 

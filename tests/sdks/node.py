@@ -10,7 +10,7 @@ import subprocess
 import threading
 
 from private_network import new_namespace
-from wire import Recorder
+from wire import Wire
 
 CREDLET = "169.254.170.23"
 NODE_METADATA = "169.254.169.254"
@@ -92,15 +92,14 @@ class Node:
         ip(f"addr add {CREDLET}/32 dev lo\naddr add {NODE_METADATA}/32 dev lo\n")
         self.metadata = NodeMetadata()
         self.relay = Relay(sts_port)
-        self.recorder = Recorder()
         self.pods = []
 
     def stop(self):
         self.metadata.shutdown()
         self.metadata.server_close()
         self.relay.stop()
-        self.recorder.stop()
         for pod in self.pods:
+            pod.wire.close()
             os.close(pod.namespace)
 
     def plug_pod(self):
@@ -122,7 +121,7 @@ class Pod:
         self.run("ip", "-batch", "-", input=f"addr add {self.address}/32 dev eth0\nlink set eth0 up\n"
                  f"route add {GATEWAY}/32 dev eth0\nroute add default via {GATEWAY}\n")
         node.relay.serve(listener)
-        self.wire = node.recorder.record(link, self.address)
+        self.wire = Wire(link, self.address)
 
     def command(self, *command):
         """The same command inside the pod."""

@@ -1,88 +1,56 @@
 """What a pod and its node really say to each other in plain HTTP, read off the cable between them."""
 
-import selectors
 import socket
 import struct
 import threading
 import time
 
 EVERY_PROTOCOL = 0x0003
-TCP = 6
-FIRST_WORDS = (b"GET ", b"PUT ", b"POST ", b"HEAD ", b"CONNECT ", b"HTTP/1.")
+SO_TIMESTAMPNS = 35
+IPV4, TCP = b"\x08\x00", 6
+METHODS = (b"GET ", b"PUT ", b"POST ", b"HEAD ", b"CONNECT ")
 
 
-def tcp_payload(frame):
+def segment(frame):
     """(source, destination, sequence, payload) of a TCP segment over IPv4, else None."""
     packet = frame[14:]
-    if frame[12:14] != b"\x08\x00" or packet[9] != TCP:
+    if frame[12:14] != IPV4 or packet[9] != TCP:
         return None
     length, = struct.unpack_from("!H", packet, 2)
-    segment = packet[(packet[0] & 15) * 4:length]
-    sequence, = struct.unpack_from("!I", segment, 4)
-    return socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20]), sequence, segment[(segment[12] >> 4) * 4:]
+    tcp = packet[(packet[0] & 15) * 4:length]
+    sequence, = struct.unpack_from("!I", tcp, 4)
+    return socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20]), sequence, tcp[(tcp[12] >> 4) * 4:]
 
 
 class Wire:
-    """The heads of HTTP messages on one cable, in order: (when, source, destination, first line)."""
+    """The requests that a pod sends. The kernel keeps what was on the cable, with its time, until somebody asks."""
 
-    def __init__(self, pod):
+    def __init__(self, link, pod):
         self.pod = pod
-        self.heads = []
-        self.seen = set()
+        self.cable = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(EVERY_PROTOCOL))
+        self.cable.bind((link, EVERY_PROTOCOL))
+        self.cable.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.cable.setblocking(False)
+        self.sent = {}  # by destination and sequence: what is sent again does not count
         self.lock = threading.Lock()
-
-    def take(self, frame):
-        segment = tcp_payload(frame)
-        if segment is None or not segment[3].startswith(FIRST_WORDS):
-            return
-        source, destination, sequence, payload = segment
-        with self.lock:
-            if (source, destination, sequence) in self.seen:
-                return  # sent again
-            self.seen.add((source, destination, sequence))
-            self.heads.append((time.monotonic(), source, destination, payload.split(b"\r\n")[0].decode("ascii", "replace")))
-
-    def requests(self, to, since=0.0):
-        """The request lines that the pod sent to an address."""
-        with self.lock:
-            return [line for when, source, destination, line in self.heads
-                    if source == self.pod and destination == to and when >= since]
-
-    def first_request(self, since):
-        """When the pod sent its first request, to whomever."""
-        with self.lock:
-            return next(when for when, source, _, _ in self.heads if source == self.pod and when >= since)
-
-
-class Recorder:
-    """Reads all cables, on a thread of its own."""
-
-    def __init__(self):
-        self.selector = selectors.DefaultSelector()
-        self.wake, waker = socket.socketpair()
-        self.selector.register(waker, selectors.EVENT_READ, None)
-        self.waker = waker
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
-
-    def record(self, link, pod):
-        cable = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(EVERY_PROTOCOL))
-        cable.bind((link, EVERY_PROTOCOL))
-        wire = Wire(pod)
-        self.selector.register(cable, selectors.EVENT_READ, wire)
-        return wire
 
     def _read(self):
         while True:
-            for key, _ in self.selector.select():
-                if key.data is None:
-                    return
-                key.data.take(key.fileobj.recv(65536))
+            try:
+                frame, ancillary, _, _ = self.cable.recvmsg(65536, 64)
+            except BlockingIOError:
+                return
+            source, destination, sequence, payload = segment(frame) or (None, None, None, b"")
+            if source == self.pod and payload.startswith(METHODS):
+                stamps = [struct.unpack("qq", data) for _, kind, data in ancillary if kind == SO_TIMESTAMPNS]
+                when = stamps[0][0] + stamps[0][1] / 1e9 if stamps else time.time()
+                self.sent.setdefault((destination, sequence), (when, payload.split(b"\r\n")[0].decode("ascii", "replace")))
 
-    def stop(self):
-        self.wake.send(b"x")
-        self.thread.join(10)
-        for key in list(self.selector.get_map().values()):
-            key.fileobj.close()
-        self.selector.close()
-        self.wake.close()
+    def requests(self, to, since=0.0):
+        """[(when, request line)] of those that the pod has sent to an address, by the clock on the wall."""
+        with self.lock:
+            self._read()
+            return [request for (destination, _), request in self.sent.items() if destination == to and request[0] >= since]
+
+    def close(self):
+        self.cable.close()
