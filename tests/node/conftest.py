@@ -11,7 +11,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 for folder in ("cluster", "sim"):
     sys.path.insert(0, str(ROOT / "tests" / folder))
 
-import objects  # noqa: E402
 import worker  # noqa: E402
 from askers import Askers  # noqa: E402
 from control_plane import ControlPlane  # noqa: E402

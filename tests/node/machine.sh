@@ -4,15 +4,14 @@ set -euo pipefail
 mount -t tmpfs -o mode=755 tmpfs /run
 
 # The node's programs write to places that all of them know and that cannot be chosen: what they write stays in memory.
-for place in etc var; do
-    mkdir -p /run/machine/$place/{written,work}
-    mount -t overlay -o lowerdir=/$place,upperdir=/run/machine/$place/written,workdir=/run/machine/$place/work overlay /$place
-done
+mkdir -p /run/machine/var/{written,work}
+mount -t overlay -o lowerdir=/var,upperdir=/run/machine/var/written,workdir=/run/machine/var/work overlay /var
 # containerd stacks its images by overlays of its own, which cannot write to another overlay.
 for place in /var/lib/containerd /var/lib/kubelet; do
     mkdir -p $place
     mount -t tmpfs tmpfs $place
 done
+mount --make-shared /var/lib/kubelet # what it mounts for one pod, another may see
 
 # The kubelet sets these for the whole machine. It finds them as it wants them, and leaves the real ones alone.
 mkdir /run/machine/sysctl

@@ -28,13 +28,19 @@ class Release:
     def upgrade(self, **values):
         """Returns when the new daemon is ready and the old one has ended."""
         self.values.update(values)
-        try:
-            self.plane.helm("upgrade", "--install", NAME, CHART, "--namespace", NAMESPACE, "--create-namespace",
-                            "--values", "-", "--wait", "--timeout", "90s", stdin=json.dumps(self.values))
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.story()}") from None
+        self._helm("upgrade", "--install", NAME, CHART, "--create-namespace", "--values", "-", "--wait",
+                   "--timeout", "90s", stdin=json.dumps(self.values))
         wait_until(lambda: len(self.pods()) == 1, 60, "the end of the old daemon", 0.1)
         return self.pods()[0]
+
+    def test(self):
+        self._helm("test", NAME, "--timeout", "60s")
+
+    def _helm(self, *command, **how):
+        try:
+            self.plane.helm(*command, "--namespace", NAMESPACE, **how)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story()}") from None
 
     def pods(self):
         return self.plane.admin.get(PODS)["items"]

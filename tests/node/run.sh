@@ -15,18 +15,18 @@ tests/cluster/build.sh etcd helm kube-apiserver kube-controller-manager kube-sch
 
 export CREDLET_NODE_CGROUP=credlet-node-$$
 
-remove_control_groups() {
+remove_control_groups() { # NAME
     local root
     # Version 1 has a hierarchy for each controller, version 2 one for all.
     for root in /sys/fs/cgroup /sys/fs/cgroup/*/; do
-        if [ -d "$root/$CREDLET_NODE_CGROUP" ]; then
-            find "$root/$CREDLET_NODE_CGROUP" -depth -type d -exec rmdir {} + || return 1
+        if [ -d "$root/$1" ]; then
+            find "$root/$1" -depth -type d -exec rmdir {} + || return 1
         fi
     done 2>/dev/null
 }
 clean_up() {
     local deadline=$((SECONDS + 10))
-    until remove_control_groups; do # a group is busy until the last process in it is gone
+    until remove_control_groups "$CREDLET_NODE_CGROUP"; do # a group is busy until the last process in it is gone
         [ $SECONDS -lt $deadline ] || { echo "node tests: control groups $CREDLET_NODE_CGROUP are still busy" >&2; return; }
         sleep 0.1
     done
@@ -34,7 +34,7 @@ clean_up() {
 trap clean_up EXIT
 
 # The shell inside stays, as the first process there: somebody has to reap what containerd's shims leave.
-unshare --mount --net --pid --ipc --uts --fork --kill-child --mount-proc \
+setpriv --pdeathsig KILL unshare --mount --net --pid --ipc --uts --fork --kill-child --mount-proc \
     bash -c '. tests/node/machine.sh; /usr/bin/python3 -m pytest tests/node "$@"; exit $?' machine "$@" &
 inside=$!
 trap 'kill -KILL $inside; exit 1' INT TERM # with it goes its first child, and with that everything else

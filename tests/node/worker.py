@@ -23,14 +23,15 @@ NETWORK = {"cniVersion": "1.0.0", "name": "pods", "plugins": [
      "ipam": {"type": "host-local", "ranges": [[{"subnet": PODS}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 
 # Where root has not CAP_SYS_RESOURCE, nobody can be protected from the OOM killer more than the one who starts it.
-CONTAINERD = f"""
+CONTAINERD = """
 version = 2
 disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.internal.v1.opt"]
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE}"
+  sandbox_image = "{pause}"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
+    conf_dir = "{networks}"
 """
 
 
@@ -67,11 +68,11 @@ class Worker:
         run("nft", "-f", "-", input=f"table ip kubernetes {{\n{chains}}}\n")
 
     def _start_containerd(self):
-        network = pathlib.Path("/etc/cni/net.d/10-pods.conflist")
-        network.parent.mkdir(parents=True)
-        network.write_text(json.dumps(NETWORK))
+        networks = self.directory / "networks"
+        networks.mkdir()
+        (networks / "10-pods.conflist").write_text(json.dumps(NETWORK))
         config = self.directory / "containerd.toml"
-        config.write_text(CONTAINERD)
+        config.write_text(CONTAINERD.format(pause=PAUSE, networks=networks))
         containerd = self._start("containerd", "containerd", "--config", config)
         wait_until(lambda: containerd.alive() and os.path.exists(SOCKET), 30, "containerd's socket", 0.05)
 
@@ -92,6 +93,7 @@ class Worker:
             # No systemd here; and control groups of either version will do.
             "cgroupDriver": "cgroupfs", "cgroupRoot": "/" + os.environ["CREDLET_NODE_CGROUP"], "failCgroupV1": False,
             "failSwapOn": False, "oomScoreAdj": 0,
+            "volumePluginDir": str(self.directory / "volume-plugins"),
             # The disk of the machine is not this test's.
             "evictionHard": {"memory.available": "1Mi"}, "imageGCHighThresholdPercent": 100,
             "localStorageCapacityIsolation": False}))

@@ -127,7 +127,7 @@ func get(client *http.Client) (got credentials, retried bool, err error) {
 // gap. Every other request is made on a connection of its own.
 func ask(ctx context.Context, rate float64) {
 	fresh := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	kept := &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	kept := &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 8, MaxConnsPerHost: 8}}
 	a := &asker{tally: tally{Roles: map[string]int{}}}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -144,9 +144,9 @@ func ask(ctx context.Context, rate float64) {
 			}
 		}
 		due = due.Add(interval)
-		client := kept
+		client, kind := kept, "kept"
 		if n%2 == 0 {
-			client = fresh
+			client, kind = fresh, "fresh"
 		}
 		a.mutex.Lock()
 		a.tally.Asked++
@@ -154,6 +154,9 @@ func ask(ctx context.Context, rate float64) {
 		running.Go(func() {
 			start := time.Now()
 			got, retried, err := get(client)
+			if err != nil {
+				err = fmt.Errorf("%s connection: %w", kind, err)
+			}
 			a.note(time.Since(start), got, retried, err)
 		})
 	}
