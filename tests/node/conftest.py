@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 for folder in ("cluster", "sim"):
     sys.path.insert(0, str(ROOT / "tests" / folder))
 
@@ -21,13 +22,17 @@ from simulator import Simulator  # noqa: E402
 REGION = "eu-west-1"
 
 
-def pytest_configure():
-    if "CREDLET_NODE_CGROUP" not in os.environ:
-        raise pytest.UsageError("these tests take a machine of their own: tests/node/run.sh makes it, and runs them")
+def pytest_cmdline_main(config):
+    """The whole run moves to a machine of its own."""
+    if "CREDLET_NODE_CGROUP" in os.environ:
+        return None
+    return subprocess.call(["setpriv", "--pdeathsig", "TERM", HERE / "on_a_machine.sh", sys.executable, "-m", "pytest",
+                            *config.invocation_params.args])
 
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory):
+    assert "CREDLET_NODE_CGROUP" in os.environ, "these tests take a machine of their own: pytest tests/node, and nothing else"
     started = ControlPlane(tmp_path_factory.mktemp("plane"), address=worker.ADDRESS, names=[worker.KUBERNETES])
     # The issuer's keys are public, as they are where AWS is to trust them.
     started.admin.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
@@ -53,7 +58,7 @@ def sts(plane, tmp_path_factory):
 def asker_image(tmp_path_factory):
     directory = tmp_path_factory.mktemp("asker")
     subprocess.run(["go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", directory / "asker"],
-                   cwd=ROOT / "tests" / "node" / "asker", check=True, env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""})
+                   cwd=HERE / "asker", check=True, env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""})
     write_image(directory / "asker.tar", directory / "asker", "wait")
     return directory / "asker.tar"
 

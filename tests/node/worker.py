@@ -1,5 +1,5 @@
-"""A node of a real cluster on this machine: containerd with runc, pods on a bridge, and the kubelet. It runs in the
-namespaces that run.sh makes, and uses the places there that these programs use on any node."""
+"""A node of a real cluster on this machine: containerd with runc, pods on a bridge, and the kubelet. It runs on
+what on_a_machine.sh makes, and uses the places there that these programs use on any node."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from control_plane import Program, programs
 from simulator import stop_all, wait_until
 
 NAME = "worker"
-ADDRESS = "10.240.0.10"  # machine.sh puts it there
+ADDRESS = "10.240.0.10"  # make_machine.sh puts it there
 KUBERNETES = "10.96.0.1"  # the Service of the API server
 PODS = "10.244.0.0/24"
 SOCKET = "/run/containerd/containerd.sock"

@@ -1,4 +1,5 @@
-# Makes the new namespaces a machine for a kubelet: sourced by run.sh within them. Nothing of it outlives them.
+# Makes new namespaces a machine for a kubelet, and runs a command there: for on_a_machine.sh. Nothing of it outlives
+# them but the control groups.
 set -euo pipefail
 
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -44,3 +45,6 @@ ip link add node0 type bridge
 ip address add 10.240.0.10/24 dev node0
 ip link set node0 up
 ip route add default via 10.240.0.1
+
+"$@"
+exit $? # not exec: this first process stays, for somebody has to reap what containerd's shims leave

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs the node tests in namespaces of their own: network, processes and mounts, which end with everything in them.
-# What would outlive them, the control groups, is removed at the end. Takes root.
-# Usage: tests/node/run.sh [PYTEST-ARGUMENT...]
+# Runs a command on a machine of its own, as far as a kubelet is concerned: in new namespaces for network, processes and
+# mounts, which end with everything in them. What would outlive them, the control groups, is removed at the end. Takes
+# root. Usage: tests/node/on_a_machine.sh COMMAND...
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+here=$(cd "$(dirname "$0")" && pwd)
 
 [ "$(id -u)" -eq 0 ] || { echo "node tests: run as root: they make namespaces, mounts and control groups" >&2; exit 1; }
 for program in containerd ctr runc nft ip unshare /usr/lib/cni/bridge; do
@@ -11,31 +11,30 @@ for program in containerd ctr runc nft ip unshare /usr/lib/cni/bridge; do
 done
 
 # Before the network is gone.
-tests/cluster/build.sh etcd helm kube-apiserver kube-controller-manager kube-scheduler kubectl kubelet >/dev/null
+"$here/../cluster/build.sh" etcd helm kube-apiserver kube-controller-manager kube-scheduler kubectl kubelet >/dev/null
 
 export CREDLET_NODE_CGROUP=credlet-node-$$
 
-remove_control_groups() { # NAME
+remove_control_groups() {
     local root
     # Version 1 has a hierarchy for each controller, version 2 one for all.
     for root in /sys/fs/cgroup /sys/fs/cgroup/*/; do
-        if [ -d "$root/$1" ]; then
-            find "$root/$1" -depth -type d -exec rmdir {} + || return 1
+        if [ -d "$root/$CREDLET_NODE_CGROUP" ]; then
+            find "$root/$CREDLET_NODE_CGROUP" -depth -type d -exec rmdir {} + || return 1
         fi
     done 2>/dev/null
 }
 clean_up() {
     local deadline=$((SECONDS + 10))
-    until remove_control_groups "$CREDLET_NODE_CGROUP"; do # a group is busy until the last process in it is gone
+    until remove_control_groups; do # a group is busy until the last process in it is gone
         [ $SECONDS -lt $deadline ] || { echo "node tests: control groups $CREDLET_NODE_CGROUP are still busy" >&2; return; }
         sleep 0.1
     done
 }
 trap clean_up EXIT
 
-# The shell inside stays, as the first process there: somebody has to reap what containerd's shims leave.
 setpriv --pdeathsig KILL unshare --mount --net --pid --ipc --uts --fork --kill-child --mount-proc \
-    bash -c '. tests/node/machine.sh; /usr/bin/python3 -m pytest tests/node "$@"; exit $?' machine "$@" &
+    bash "$here/make_machine.sh" "$@" &
 inside=$!
 trap 'kill -KILL $inside; exit 1' INT TERM # with it goes its first child, and with that everything else
 wait $inside
