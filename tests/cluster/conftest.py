@@ -158,23 +158,32 @@ def begin_waiting(request):
 
 @pytest.fixture(scope="session")
 def ground(tmp_path_factory):
-    """Another control plane, with one release of the chart, to change both at will."""
+    """Another control plane, to change at will."""
     started = start_cluster(tmp_path_factory.mktemp("ground"))
-    install(started, "credlet", "auto", "--set", "injection.enabled=true")
     yield started
     started.stop()
 
 
 @pytest.fixture(scope="session")
-def token_world(ground):
-    made = token_policy.TokenWorld(ground, "credlet")
-    probe = token_policy.CASES["too long a life"](made)
-    wait_until(lambda: probe.ask().status == 403, 10, "the policies' effect", 0.1)
-    return made
+def as_installed(ground):
+    """Installs the one release there, or changes it, for a token source; always with injection."""
+    now = []
+
+    def for_source(source, *values):
+        if now != [(source, *values)]:
+            install(ground, "credlet", source, "--set", "injection.enabled=true", "--force-conflicts", *values)
+            now[:] = [(source, *values)]
+    for_source("auto")
+    return for_source
 
 
 @pytest.fixture(scope="session")
-def injecting(ground):
+def token_world(ground, as_installed):
+    return token_policy.TokenWorld(ground, "credlet")
+
+
+@pytest.fixture(scope="session")
+def injecting(ground, as_installed):
     injection.make_namespaces(ground.admin)
     webhook = SidecarWebhook(ground, injection.SIDECAR, injection.ADDED)
     for name in ("a pod that asks", "a container that is added later"):

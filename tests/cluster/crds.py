@@ -4,6 +4,8 @@ import json
 import pathlib
 import subprocess
 
+from simulator import wait_until
+
 HERE = pathlib.Path(__file__).resolve().parent / "crds"
 FILES = {
     "github.com/openshift/api": [
@@ -29,4 +31,10 @@ def files():
 def install(plane):
     paths = files()
     plane.kubectl("apply", "--server-side", *(word for path in paths for word in ("-f", path)))
-    plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+
+    def established():
+        found = plane.admin.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+        return len(found) >= len(paths) and all(
+            any(one["type"] == "Established" and one["status"] == "True" for one in crd["status"].get("conditions") or [])
+            for crd in found)
+    wait_until(established, 30, "custom resources", 0.1)

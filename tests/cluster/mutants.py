@@ -9,6 +9,7 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 COLLECTIONS = {
     f"{RBAC}/clusterroles": "ClusterRole", f"{RBAC}/clusterrolebindings": "ClusterRoleBinding",
+    f"{RBAC}/roles": "Role", f"{RBAC}/rolebindings": "RoleBinding",
     f"{ADMISSION}/validatingadmissionpolicies": "ValidatingAdmissionPolicy",
     f"{ADMISSION}/validatingadmissionpolicybindings": "ValidatingAdmissionPolicyBinding",
     f"{ADMISSION}/mutatingadmissionpolicies": "MutatingAdmissionPolicy",
@@ -21,6 +22,7 @@ class Mutant:
     missing: str  # for people
     changed: dict | None  # its rules, subjects or spec in place of what they are; None: the whole object is missing
     original: dict
+    entry: dict | None = None  # of a policy: the validation, mutation or condition it is about
 
     def apply(self, api):
         if self.changed is None:
@@ -42,18 +44,20 @@ class Mutant:
 
 
 def objects_of(api, release):
-    """(path, object) of all the cluster-wide objects of a release that say who may do what."""
+    """(path, object) of all the objects of a release that say who may do what."""
     found = []
     for collection, kind in COLLECTIONS.items():
         query = f"?labelSelector=app.kubernetes.io%2Finstance%3D{release}"
         for item in api.get(collection + query)["items"]:
-            group = collection.removeprefix("/apis/").rsplit("/", 1)[0]
-            found.append((f"{collection}/{item['metadata']['name']}", {"apiVersion": group, "kind": kind, **item}))
+            group, plural = collection.removeprefix("/apis/").rsplit("/", 1)
+            where = f"/namespaces/{item['metadata']['namespace']}" if "namespace" in item["metadata"] else ""
+            found.append((f"/apis/{group}{where}/{plural}/{item['metadata']['name']}",
+                          {"apiVersion": group, "kind": kind, **item}))
     return found
 
 
 def mutants_of(path, body):
-    yield from {"ClusterRole": _roles, "ClusterRoleBinding": _role_bindings,
+    yield from {"ClusterRole": _roles, "ClusterRoleBinding": _role_bindings, "Role": _roles, "RoleBinding": _role_bindings,
                 "ValidatingAdmissionPolicy": _policies, "MutatingAdmissionPolicy": _policies,
                 "ValidatingAdmissionPolicyBinding": _policy_bindings,
                 "MutatingAdmissionPolicyBinding": _policy_bindings}[body["kind"]](path, body)
@@ -64,7 +68,7 @@ def mutants_of(path, body):
 def rights_of(role):
     """Each (API group, resource, verb) of a role."""
     for rule in role["rules"]:
-        assert not rule.get("resourceNames") and not rule.get("nonResourceURLs"), f"not understood here: {rule}"
+        assert not rule.get("nonResourceURLs"), f"not understood here: {rule}"
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
                 for verb in rule["verbs"]:
@@ -72,11 +76,13 @@ def rights_of(role):
 
 
 def _roles(path, body):
-    rights = list(rights_of(body))
-    for missing in rights:
-        rules = [{"apiGroups": [group], "resources": [resource], "verbs": [verb]}
-                 for group, resource, verb in rights if (group, resource, verb) != missing]
-        yield Mutant(path, "no {2} on {1} ({0})".format(*missing), {"rules": rules}, body)
+    for i, rule in enumerate(body["rules"]):
+        single = [{**rule, "apiGroups": [group], "resources": [resource], "verbs": [verb]}
+                  for group, resource, verb in rights_of({"rules": [rule]})]
+        for missing in single:
+            rules = body["rules"][:i] + [one for one in single if one != missing] + body["rules"][i + 1:]
+            what = "no {verbs[0]} on {resources[0]} ({apiGroups[0]})".format(**missing)
+            yield Mutant(path, what, {"rules": rules}, body)
 
 
 def _role_bindings(path, body):
@@ -90,24 +96,25 @@ def _role_bindings(path, body):
 def _policies(path, body):
     spec = body["spec"]
 
-    def without(missing, **changes):
-        return Mutant(path, missing, {"spec": {**copy.deepcopy(spec), **changes}}, body)
+    def without(missing, entry=None, **changes):
+        return Mutant(path, missing, {"spec": {**copy.deepcopy(spec), **changes}}, body, entry)
 
     for field in ("matchConditions", "validations", "mutations"):
         entries = spec.get(field, [])
         for i, entry in enumerate(entries):
             others = entries[:i] + entries[i + 1:]
             if others or field == "matchConditions":
-                yield without(f"{field}[{i}] gone", **{field: others})
+                yield without(f"{field}[{i}] gone", entry, **{field: others})
             else:  # a policy needs one
-                yield Mutant(path, f"{field}[{i}] gone, and so the policy", None, body)
+                yield Mutant(path, f"{field}[{i}] gone, and so the policy", None, body, entry)
             for expression, weakened in expressions_in(entry):
                 for missing, text in weaker(expression):
-                    yield without(f"{field}[{i}] {missing}",
+                    yield without(f"{field}[{i}] {missing}", entry,
                                   **{field: entries[:i] + [weakened(text)] + entries[i + 1:]})
             if "message" in entry:
-                yield without(f"{field}[{i}] without its message",
-                              **{field: entries[:i] + [{k: v for k, v in entry.items() if k != "message"}] + entries[i + 1:]})
+                silent = {k: v for k, v in entry.items() if k != "message"}
+                yield without(f"{field}[{i}] without its message", entry,
+                              **{field: entries[:i] + [silent] + entries[i + 1:]})
     if spec.get("reinvocationPolicy") == "IfNeeded":
         yield without("no reinvocation", reinvocationPolicy="Never")
 

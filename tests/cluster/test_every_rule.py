@@ -6,25 +6,16 @@ token_policy.py, injection.py or rights.py: without one, a test fails and names 
 
 import pytest
 
+import crds
 import injection
 import mutants
 import rights
 import token_policy
 from api import Refused
-from conftest import install
 from in_force import Marker
 from simulator import wait_until
 
 SOURCES = ["caller", "request", "impersonate", "projected", "auto"]
-
-
-@pytest.fixture
-def as_installed(ground):
-    """Installs the release anew for a token source; afterwards it is as the other tests expect it."""
-    def for_source(source):
-        install(ground, "credlet", source, "--set", "injection.enabled=true", "--force-conflicts")
-    yield for_source
-    for_source("auto")
 
 
 def unnoticed_rights(admin, mutated, outcomes):
@@ -43,12 +34,15 @@ def unnoticed_rights(admin, mutated, outcomes):
     return found
 
 
-def unnoticed_policies(admin, mutated, outcomes, marker):
-    """Those mutants that make no difference to the outcomes when they are in force."""
+def unnoticed_policies(admin, mutated, outcomes, marker, known=()):
+    """Those mutants that make no difference to the outcomes when they are in force. Those of known entries are left
+    out."""
     marker.await_all()
     usual, found = outcomes(), []
     for path, body in mutated:
         for mutant in mutants.mutants_of(path, body):
+            if mutant.entry in known:
+                continue
             try:
                 mutant.apply(admin)
             except Refused as refusal:
@@ -71,26 +65,42 @@ def of_kind(ground, *kinds):
     return found
 
 
+RIGHTS = ("ClusterRole", "ClusterRoleBinding")
+ONE_NAMED = ("--set", "tokenRequest.namespaces={enabled}")
+ALL_NAMED = ("--set", "tokenRequest.namespaces={enabled,podless,credlet}")
+
+
 def statuses(requests):
     return {what: api.status(method, path, body) for what, api, method, path, body in requests}
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_rights_are_sufficient_and_each_is_necessary(ground, token_world, as_installed, source):
-    as_installed(source)
+@pytest.mark.parametrize("source, values, kinds", [
+    *((source, (), RIGHTS) for source in SOURCES), ("request", ONE_NAMED, (*RIGHTS, "RoleBinding"))])
+def test_rights_are_sufficient_and_no_more_and_each_is_necessary(ground, token_world, as_installed, source, values, kinds):
+    as_installed(source, *values)
+    token_world.replace_daemon()
+    wait_until(lambda: set(statuses(rights.forbidden(token_world, source)).values()) == {403}, 10, "refusals", 0.1)
 
     def allowed():
         return {what: status < 300 for what, status in statuses(rights.needed(token_world, source)).items()}
-    wait_until(lambda: all(allowed().values()), 5, "all that is needed")
-    assert unnoticed_rights(ground.admin, of_kind(ground, "ClusterRole", "ClusterRoleBinding"), allowed) == []
+    wait_until(lambda: all(allowed().values()), 10, "all that is needed", 0.1)
+    assert unnoticed_rights(ground.admin, of_kind(ground, *kinds), allowed) == []
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_rights_are_no_more_than_needed(ground, token_world, as_installed, source):
-    as_installed(source)
-    token_world.replace_daemon()
-    requests = list(rights.forbidden(token_world, source))
-    wait_until(lambda: set(statuses(requests).values()) == {403}, 5, "refusals")
+def test_on_openshift_the_daemon_alone_may_use_its_constraint(ground, as_installed):
+    crds.install(ground)
+    as_installed("caller", "--set", "openshift.enabled=true")
+
+    def may_use():
+        """OpenShift's admission asks this for a pod's service account."""
+        return {account: ground.admin.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": {
+            "user": f"system:serviceaccount:credlet:{account}",
+            "groups": ["system:serviceaccounts", "system:serviceaccounts:credlet", "system:authenticated"],
+            "resourceAttributes": {"verb": "use", "group": "security.openshift.io", "name": "credlet",
+                                   "resource": "securitycontextconstraints", "namespace": "credlet"}}})["status"]["allowed"]
+            for account in ("credlet", "other")}
+    wait_until(lambda: may_use() == {"credlet": True, "other": False}, 5, "the right")
+    assert unnoticed_rights(ground.admin, of_kind(ground, "Role", "RoleBinding"), may_use) == []
 
 
 @pytest.fixture
@@ -100,10 +110,29 @@ def marker(ground, request):
     made.remove()
 
 
+@pytest.fixture
+def allowed_everywhere(ground):
+    """Rights that somebody has given the daemon besides the chart's: the policies must hold all the same."""
+    path = f"{mutants.RBAC}/clusterrolebindings"
+    ground.admin.create(path, {
+        "metadata": {"name": "too-much"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "credlet-token-request"},
+        "subjects": [{"kind": "ServiceAccount", "name": "credlet", "namespace": "credlet"}]})
+    yield
+    ground.admin.delete(f"{path}/too-much")
+
+
 @pytest.mark.parametrize("marker", ["Validating"], indirect=True)
+@pytest.mark.parametrize("values", [(), ALL_NAMED], ids=["labelled namespaces", "named namespaces"])
 @pytest.mark.parametrize("policy", ["credlet-token-request", "credlet-token-request-own-node"])
-def test_each_part_of_the_policies_on_token_requests_matters(ground, token_world, policy, marker):
-    """Each policy by itself: where both refuse, one of them hides what the other lacks."""
+def test_each_part_of_the_policies_on_token_requests_matters(ground, token_world, as_installed, allowed_everywhere, policy,
+                                                             values, marker):
+    """Each policy by itself: where both refuse, one of them hides what the other lacks. With other values, what these
+    change."""
+    as_installed("auto")
+    usual = of_kind(ground, "ValidatingAdmissionPolicy")
+    as_installed("auto", *values)
+    known = [entry for _, body in usual for field in ("matchConditions", "validations") for entry in body["spec"][field]]
     both = of_kind(ground, "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     this = [(path, body) for path, body in both if path.endswith("/" + policy)]
     others = [mutants.Mutant(path, "gone", None, body) for path, body in both
@@ -116,7 +145,7 @@ def test_each_part_of_the_policies_on_token_requests_matters(ground, token_world
     for other in others:
         other.apply(ground.admin)
     try:
-        assert unnoticed_policies(ground.admin, this, outcomes, marker) == []
+        assert unnoticed_policies(ground.admin, this, outcomes, marker, known if values else ()) == []
     finally:
         for other in others:
             other.undo(ground.admin)

@@ -6,7 +6,8 @@ import token_policy
 
 
 @pytest.mark.parametrize("name", token_policy.CASES)
-def test_a_token_request(token_world, name):
+def test_a_token_request(token_world, as_installed, name):
+    as_installed("auto")
     case = token_policy.CASES[name](token_world)
     reply = case.ask()
     if case.refused is None:
