@@ -38,7 +38,7 @@ class Refused(Exception):
 
 
 class Api:
-    """Somebody's view of the API server: a token, or a client certificate (file with certificate and key), or neither."""
+    """Somebody's view of the API server: by a token, a client certificate (a file with its key too), or neither."""
 
     def __init__(self, url, ca_file, token=None, certificate=None, headers=None, timeout=30):
         self.address = urllib.parse.urlsplit(url)

@@ -12,38 +12,13 @@ for folder in ("cluster", "integration", "sim"):
     sys.path.insert(0, str(ROOT / "tests" / folder))
 
 import injection  # noqa: E402
-import objects  # noqa: E402
 import token_policy  # noqa: E402
-from control_plane import ControlPlane  # noqa: E402
+from clusters import install, start_cluster, start_sts  # noqa: E402
 from daemon import Credlet  # noqa: E402
-from in_force import Marker  # noqa: E402
 from node import Node  # noqa: E402
 from relay import Relay  # noqa: E402
 from sidecar_webhook import SidecarWebhook  # noqa: E402
-from simulator import Simulator, stop_all, wait_until  # noqa: E402
-
-CHART = ROOT / "charts" / "credlet"
-REGION = "eu-west-1"
-WORKLOADS = "prod"
-
-
-def start_cluster(directory, **how):
-    """A control plane that publishes its issuer's keys, as a cluster with an issuer of its own does, and has a namespace
-    for workloads."""
-    plane = ControlPlane(directory, **how)
-    plane.admin.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
-        "metadata": {"name": "published-issuer"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
-                    "name": "system:service-account-issuer-discovery"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:unauthenticated"}]})
-    objects.namespace(plane.admin, WORKLOADS, {"credlet.io/enabled": "true"})
-    return plane
-
-
-def start_sts(directory, plane):
-    """Fetches the keys of the cluster's issuer where the API server publishes them."""
-    return Simulator(directory, {"settings": {
-        "issuer": plane.issuer, "region": REGION, "provider": {"url": plane.url, "ca_file": plane.ca_file}}})
+from simulator import stop_all, wait_until  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -58,17 +33,6 @@ def sts(plane, tmp_path_factory):
     simulator = start_sts(tmp_path_factory.mktemp("sts"), plane)
     yield simulator
     simulator.stop()
-
-
-def install(plane, name, source, *values):
-    """The chart, by Helm, for one token source, its policies in force. The release, its namespace and its service
-    account have one name."""
-    plane.helm("upgrade", "--install", name, CHART, "--namespace", name, "--create-namespace",
-               "--set", f"fullnameOverride={name},region={REGION},tokenSource={source}", *values)
-    marker = Marker(plane.admin, "Validating")
-    marker.await_all()
-    marker.remove()
-    return name
 
 
 @pytest.fixture(scope="session")
@@ -106,8 +70,8 @@ def new_relay(plane):
 
 @pytest.fixture(scope="session")
 def quiet(ground, sts, tmp_path_factory):
-    """A daemon on a node without pods, on a control plane that is never restarted, which is left alone while other tests
-    run: (node, daemon, relay, since when)."""
+    """A daemon on a node without pods, of a control plane that is never restarted, which is left alone while other
+    tests run: (node, daemon, relay, since when)."""
     name = install(ground, "credlet-quiet", "request")
     relay = Relay(ground.port)
     node = Node(ground, sts, tmp_path_factory.mktemp("quiet"), name, name, kube_url=relay.url)
@@ -186,9 +150,9 @@ def token_world(ground, as_installed):
 def injecting(ground, as_installed):
     injection.make_namespaces(ground.admin)
     webhook = SidecarWebhook(ground, injection.SIDECAR, injection.ADDED)
-    for name in ("a pod that asks", "a container that is added later"):
-        wait_until(lambda name=name: injection.outcome(injection.create(ground.admin, name)) == injection.wanted(name), 10,
-                   "the policies' effect", 0.1)
+    name = "a container that is added later"
+    wait_until(lambda: injection.outcome(injection.create(ground.admin, name)) == injection.wanted(name), 10,
+               "the webhook's effect", 0.1)
     yield ground
     webhook.stop()
 

@@ -88,7 +88,8 @@ class ControlPlane:
         self.kubeconfig = self.kubeconfig_of("admin", ["system:masters"])
 
     def _reserve_port(self):
-        """Bound and never listening: nobody else gets the port, and the API server, which shares it, all connections."""
+        """Bound and never listening: nobody else gets the port, and the API server, which shares it, gets all
+        connections."""
         reserved = socket.socket()
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind((self.address, 0))
@@ -206,8 +207,8 @@ class ControlPlane:
         self.restart_api_server()
 
     def start_controller_manager(self, *flags):
-        """The controllers: default service accounts, the CA's config maps, DaemonSets, deletion of namespaces. Ends with
-        the control plane, or by stop_program()."""
+        """The controllers: default service accounts, the CA's config maps, DaemonSets, deletion of namespaces. Ends
+        with the control plane, or by stop_program()."""
         return self._start_with_kubeconfig("kube-controller-manager", "--root-ca-file", self.ca_file,
                                     "--service-account-private-key-file", self.path("sa.key"),
                                     "--flex-volume-plugin-dir", self.path("volume-plugins"), *flags)

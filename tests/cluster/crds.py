@@ -18,14 +18,17 @@ FILES = {
 
 def files():
     """Downloads the modules where they are not in Go's cache yet, checked by crds/go.sum."""
-    pinned = json.loads(subprocess.run(["go", "mod", "edit", "-json"], cwd=HERE, stdout=subprocess.PIPE, check=True).stdout)
-    versions = {one["Path"]: one["Version"] for one in pinned["Require"]}
+    versions = {one["Path"]: one["Version"] for one in go("mod", "edit", "-json")["Require"]}
     found = []
     for module, names in FILES.items():
-        done = subprocess.run(["go", "mod", "download", "-json", f"{module}@{versions[module]}"], cwd=HERE,
-                              stdout=subprocess.PIPE, check=True)
-        found += [pathlib.Path(json.loads(done.stdout)["Dir"]) / name for name in names]
+        downloaded = go("mod", "download", "-json", f"{module}@{versions[module]}")
+        found += [pathlib.Path(downloaded["Dir"]) / name for name in names]
     return found
+
+
+def go(*arguments):
+    done = subprocess.run(["go", *arguments], cwd=HERE, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
 
 
 def install(plane):
@@ -34,7 +37,6 @@ def install(plane):
 
     def established():
         found = plane.admin.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
-        return len(found) >= len(paths) and all(
-            any(one["type"] == "Established" and one["status"] == "True" for one in crd["status"].get("conditions") or [])
-            for crd in found)
+        conditions = [{one["type"]: one["status"] for one in crd["status"].get("conditions") or []} for crd in found]
+        return len(found) >= len(paths) and all(each.get("Established") == "True" for each in conditions)
     wait_until(established, 30, "custom resources", 0.1)

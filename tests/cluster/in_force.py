@@ -1,5 +1,6 @@
 """When a change of admission policies has taken effect. The API server learns of policies, and of bindings, by a watch
-each and goes by them from the next second on; so a policy and a binding of our own, changed last, tell of all before."""
+each and goes by them from the next second on; so a policy and a binding of our own, changed last, tell of all that was
+changed before."""
 
 import itertools
 
@@ -19,7 +20,8 @@ class Marker:
         self.policy = f"{ADMISSION}/{kind.lower()}admissionpolicies"
         self.binding = f"{ADMISSION}/{kind.lower()}admissionpolicybindings"
         admin.create(self.policy, {"metadata": {"name": self.name}, "spec": self._policy_spec()})
-        admin.create(self.binding, {"metadata": {"name": self.name}, "spec": {"policyName": self.name, **self._binding_spec()}})
+        admin.create(self.binding, {"metadata": {"name": self.name},
+                                    "spec": {"policyName": self.name, **self._binding_spec()}})
 
     def remove(self):
         self.admin.delete(f"{self.binding}/{self.name}")

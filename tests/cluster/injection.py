@@ -78,7 +78,8 @@ CASES = {
     "an init container with a volume at the same path": (
         "plain", INJECT, spec(init=[container("first", volumeMounts=AT_OUR_PATH)], volumes=[SCRATCH]),
         spec([injected(container("app"))], [container("first", volumeMounts=AT_OUR_PATH)], [SCRATCH, VOLUME])),
-    "a pod whose containers all have variables of their own": ("plain", INJECT, spec([container("app", env=RELATIVE)]), None),
+    "a pod whose containers all have variables of their own": (
+        "plain", INJECT, spec([container("app", env=RELATIVE)]), None),
     "a pod whose init container alone has not": (
         "plain", INJECT, spec([container("app", env=RELATIVE)], [container("first")]),
         spec([container("app", env=RELATIVE)], [injected(container("first"))], [VOLUME])),

@@ -57,7 +57,8 @@ def objects_of(api, release):
 
 
 def mutants_of(path, body):
-    yield from {"ClusterRole": _roles, "ClusterRoleBinding": _role_bindings, "Role": _roles, "RoleBinding": _role_bindings,
+    yield from {"ClusterRole": _roles, "ClusterRoleBinding": _role_bindings,
+                "Role": _roles, "RoleBinding": _role_bindings,
                 "ValidatingAdmissionPolicy": _policies, "MutatingAdmissionPolicy": _policies,
                 "ValidatingAdmissionPolicyBinding": _policy_bindings,
                 "MutatingAdmissionPolicyBinding": _policy_bindings}[body["kind"]](path, body)

@@ -43,8 +43,8 @@ class ProjectedDirectory:
 
 class Node:
     def __init__(self, plane, sts, directory, namespace="credlet", account="credlet", kube_url=None, name=None):
-        """namespace, account: the daemon's, as the chart made them. kube_url: where it finds the API server, if there is
-        something between them."""
+        """namespace, account: the daemon's, as the chart made them. kube_url: where it finds the API server, if there
+        is something between them."""
         self.plane, self.sts, self.admin = plane, sts, plane.admin
         self.node_name = name or f"node-{next(NAMES)}"
         self.namespace, self.account = namespace, account

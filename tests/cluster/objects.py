@@ -25,7 +25,8 @@ def service_account(api, namespace_name, name, annotations=None):
 def annotate_service_account(api, namespace_name, name, **annotations):
     """Under credlet.io/, with `_` for `-`; None removes."""
     named = {f"credlet.io/{key.replace('_', '-')}": value for key, value in annotations.items()}
-    return api.patch(f"/api/v1/namespaces/{namespace_name}/serviceaccounts/{name}", {"metadata": {"annotations": named}})
+    return api.patch(f"/api/v1/namespaces/{namespace_name}/serviceaccounts/{name}",
+                     {"metadata": {"annotations": named}})
 
 
 def token_volume(audience="sts.amazonaws.com", seconds=3600, name="credlet-token"):
@@ -73,7 +74,9 @@ def token_request(audiences=None, seconds=3600, bound_to=None, kind="Pod"):
     if audiences is not None:
         spec["audiences"] = list(audiences)
     if bound_to is not None:
-        name, uid = (bound_to["metadata"]["name"], bound_to["metadata"]["uid"]) if isinstance(bound_to, dict) else bound_to
+        if isinstance(bound_to, dict):
+            bound_to = bound_to["metadata"]["name"], bound_to["metadata"]["uid"]
+        name, uid = bound_to
         spec["boundObjectRef"] = {"apiVersion": "v1", "kind": kind, "name": name, "uid": uid}
     return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
 
@@ -84,4 +87,5 @@ def token_path(namespace_name, account):
 
 def token(api, namespace_name, account, audiences=None, seconds=3600, bound_to=None):
     """A service account's token; without audiences, one for the API server itself."""
-    return api.create(token_path(namespace_name, account), token_request(audiences, seconds, bound_to))["status"]["token"]
+    made = api.create(token_path(namespace_name, account), token_request(audiences, seconds, bound_to))
+    return made["status"]["token"]

@@ -26,7 +26,8 @@ class SidecarWebhook:
                 "reinvocationPolicy": "Never", "objectSelector": {"matchLabels": labels},
                 "clientConfig": {"url": f"https://127.0.0.1:{self.server.server_address[1]}/",
                                  "caBundle": base64.b64encode(plane.authority.pem).decode()},
-                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]}]})
+                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+                           "resources": ["pods"]}]}]})
 
     def stop(self):
         self.server.shutdown()

@@ -73,7 +73,7 @@ REFUSED = {
     "not yet valid": lambda node, pod: forged(node, node.caller_token(pod), {"nbf": int(time.time()) + 600}),
     "of another issuer": lambda node, pod: forged(node, node.caller_token(pod), {"iss": "https://elsewhere"}),
     "signed by nobody": lambda node, pod: forged(node, node.caller_token(pod), {}, algorithm="none"),
-    "signed with the public key as a secret": lambda node, pod: forged(node, node.caller_token(pod), {}, "secret", "HS256"),
+    "signed with a secret": lambda node, pod: forged(node, node.caller_token(pod), {}, "secret", "HS256"),
     "the daemon's own": lambda node, pod: node.daemon_token(["sts.amazonaws.com"]),
 }
 

@@ -9,7 +9,7 @@ import yaml
 import crds
 import mutants
 import objects
-from conftest import CHART, REGION
+from clusters import CHART, REGION
 from simulator import wait_until
 
 SOURCES = ["caller", "request", "impersonate", "projected", "auto"]
@@ -80,9 +80,10 @@ def test_helm_installs_changes_and_uninstalls_it(cluster, values_file):
     assert kinds(cluster, "whole") == before
     run("uninstall", *where)
     assert kinds(cluster, "whole") == {}
-    left = cluster.kubectl("get", "daemonsets,serviceaccounts,configmaps,roles,rolebindings,podmonitors,prometheusrules,"
-                           "networkpolicies,securitycontextconstraints,flowschemas", "--all-namespaces", "--selector",
-                           "app.kubernetes.io/instance=whole", "--output", "name")
+    others = ("daemonsets", "serviceaccounts", "configmaps", "roles", "rolebindings", "podmonitors", "prometheusrules",
+              "networkpolicies", "securitycontextconstraints", "flowschemas")
+    left = cluster.kubectl("get", ",".join(others), "--all-namespaces", "--output", "name", "--selector",
+                           "app.kubernetes.io/instance=whole")
     assert left.stdout == ""
 
 
@@ -92,7 +93,7 @@ def kinds(cluster, release):
 
 
 def test_the_daemon_set_is_admitted_and_makes_pods(cluster):
-    """With the controllers and the scheduler running: a pod on each node, of the critical priority, by all admission."""
+    """With its controller running: a pod on each node, of the critical priority, past all admission."""
     objects.namespace(cluster.admin, "rolled", {"pod-security.kubernetes.io/enforce": "privileged"})
     objects.node(cluster.admin, "roll-1")
     objects.node(cluster.admin, "roll-2")

@@ -31,8 +31,8 @@ def test_it_is_taken_anew_when_the_old_one_has_been_refused(here):
     before = credentials_used(node, 0)
     assert len(before) == 1
     old_pod = node.daemon_pod
-    node.daemon_pod = objects.pod(node.admin, node.namespace, "successor-" + node.node_name, node.account, node.node_name,
-                                  ["10.0.0.1"], host_network=True)
+    node.daemon_pod = objects.pod(node.admin, node.namespace, "successor-" + node.node_name, node.account,
+                                  node.node_name, ["10.0.0.1"], host_network=True)
     mark = node.plane.audit_log.mark()
     objects.delete_pod(node.admin, node.namespace, old_pod["metadata"]["name"])
     # For some seconds the API server still takes it, from memory.

@@ -76,7 +76,7 @@ def statuses(requests):
 
 @pytest.mark.parametrize("source, values, kinds", [
     *((source, (), RIGHTS) for source in SOURCES), ("request", ONE_NAMED, (*RIGHTS, "RoleBinding"))])
-def test_rights_are_sufficient_and_no_more_and_each_is_necessary(ground, token_world, as_installed, source, values, kinds):
+def test_rights_are_enough_and_no_more_and_each_is_needed(ground, token_world, as_installed, source, values, kinds):
     as_installed(source, *values)
     token_world.replace_daemon()
     wait_until(lambda: set(statuses(rights.forbidden(token_world, source)).values()) == {403}, 10, "refusals", 0.1)
@@ -91,16 +91,19 @@ def test_on_openshift_the_daemon_alone_may_use_its_constraint(ground, as_install
     crds.install(ground)
     as_installed("caller", "--set", "openshift.enabled=true")
 
-    def may_use():
+    def may_use(account):
         """OpenShift's admission asks this for a pod's service account."""
-        return {account: ground.admin.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": {
+        review = ground.admin.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": {
             "user": f"system:serviceaccount:credlet:{account}",
             "groups": ["system:serviceaccounts", "system:serviceaccounts:credlet", "system:authenticated"],
             "resourceAttributes": {"verb": "use", "group": "security.openshift.io", "name": "credlet",
-                                   "resource": "securitycontextconstraints", "namespace": "credlet"}}})["status"]["allowed"]
-            for account in ("credlet", "other")}
-    wait_until(lambda: may_use() == {"credlet": True, "other": False}, 5, "the right")
-    assert unnoticed_rights(ground.admin, of_kind(ground, "Role", "RoleBinding"), may_use) == []
+                                   "resource": "securitycontextconstraints", "namespace": "credlet"}}})
+        return review["status"]["allowed"]
+
+    def who_may():
+        return {account: may_use(account) for account in ("credlet", "other")}
+    wait_until(lambda: who_may() == {"credlet": True, "other": False}, 5, "the right")
+    assert unnoticed_rights(ground.admin, of_kind(ground, "Role", "RoleBinding"), who_may) == []
 
 
 @pytest.fixture
@@ -125,14 +128,15 @@ def allowed_everywhere(ground):
 @pytest.mark.parametrize("marker", ["Validating"], indirect=True)
 @pytest.mark.parametrize("values", [(), ALL_NAMED], ids=["labelled namespaces", "named namespaces"])
 @pytest.mark.parametrize("policy", ["credlet-token-request", "credlet-token-request-own-node"])
-def test_each_part_of_the_policies_on_token_requests_matters(ground, token_world, as_installed, allowed_everywhere, policy,
-                                                             values, marker):
+def test_each_part_of_the_policies_on_token_requests_matters(ground, token_world, as_installed, allowed_everywhere,
+                                                             policy, values, marker):
     """Each policy by itself: where both refuse, one of them hides what the other lacks. With other values, what these
     change."""
     as_installed("auto")
     usual = of_kind(ground, "ValidatingAdmissionPolicy")
     as_installed("auto", *values)
-    known = [entry for _, body in usual for field in ("matchConditions", "validations") for entry in body["spec"][field]]
+    known = [entry for _, body in usual for field in ("matchConditions", "validations")
+             for entry in body["spec"][field]]
     both = of_kind(ground, "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     this = [(path, body) for path, body in both if path.endswith("/" + policy)]
     others = [mutants.Mutant(path, "gone", None, body) for path, body in both

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import install
+from clusters import install
 from daemon import Credlet, genuine, served
 from node import Node
 from simulator import wait_until

@@ -1,5 +1,5 @@
-"""Kubernetes refuses a token for a pod: the reason reaches the pod, the log and `explain`, and the pod is served as soon
-as it has gone."""
+"""Kubernetes refuses a token for a pod: the reason reaches the pod, the log and `explain`, and the pod is served as
+soon as it has gone."""
 
 import pytest
 
@@ -16,8 +16,8 @@ def here(new_node, module_credlet):
 
 
 def refused(node, daemon, pod, words):
-    """The pod, the log and explain all give the reason. It is told to come again: a right may be granted, and SDKs do not
-    repeat what was refused for good."""
+    """The pod, the log and explain all give the reason. The pod is told to come again: a right may be granted, and SDKs
+    do not repeat what was refused for good."""
     answer = wait_until(lambda: not_served(daemon.credentials(pod["ip"])), 10, "an answer")
     assert (answer.status, answer.code) == (503, "Forbidden") and words in answer.json["message"], answer
     steps = daemon.admin(f"/explain?namespace={pod['namespace']}&pod={pod['name']}").json["steps"]

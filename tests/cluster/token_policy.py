@@ -52,8 +52,8 @@ class TokenWorld:
         self.unbound_daemon = self.plane.bearer(objects.token(self.admin, release, release))
 
     def replace_daemon(self):
-        """The same account anew, which the API server knows nothing about: for ten seconds it remembers which one it has
-        let impersonate."""
+        """The same account anew, which the API server knows nothing about: for ten seconds it remembers which one it
+        has let impersonate."""
         self.admin.delete(f"/api/v1/namespaces/{self.release}/serviceaccounts/{self.release}")
         objects.service_account(self.admin, self.release, self.release)
         self._new_tokens()
