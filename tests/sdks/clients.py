@@ -52,8 +52,9 @@ class Programs:
             return ["node", str(self.built[name] / "client.js")]
         if name == "java":
             where = self.built[name]
-            return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m", f"-Djavax.net.ssl.trustStore={self.trust_store}",
-                    "-Djavax.net.ssl.trustStorePassword=changeit", "-classpath", f"{where}:{where}/lib/*", "Client"]
+            return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m",
+                    f"-Djavax.net.ssl.trustStore={self.trust_store}", "-Djavax.net.ssl.trustStorePassword=changeit",
+                    "-classpath", f"{where}:{where}/lib/*", "Client"]
         return [str(self.built[name] / "client")]
 
     def environment(self):

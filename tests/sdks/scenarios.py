@@ -49,20 +49,20 @@ class Case:
         self.matrix, self.sdk, self.endpoint, self.scenario = matrix, sdk, endpoint, scenario
         self.name = f"{sdk}-{endpoint}-{scenario}"
         self.network = matrix.node.plug_pod()
+        self.token_file = matrix.directory / f"{self.name}.token"
 
     # The pod
 
     def make_pod(self, **how):
         self.pod = self.matrix.world.workload(self.name, self.network.address, **how)
+        self.token_file.write_text(self.matrix.world.mint(pod=f"prod/{self.name}-pod"))
 
     def environment(self, **more):
         if self.endpoint == "imds":
             where = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{CREDLET}"}
         else:
-            token = self.matrix.directory / f"{self.name}.token"
-            token.write_text(self.matrix.world.mint(pod=f"prod/{self.name}-pod"))
             where = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{CREDLET}/v1/credentials",
-                     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token)}
+                     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(self.token_file)}
         return {**self.matrix.programs.environment(), **where, **more}
 
     @contextlib.contextmanager
@@ -103,8 +103,8 @@ class Case:
 
     def life(self):
         """Credentials that live for minutes only: an application that goes on calling."""
-        self.make_pod(sts_fault={"kind": "expiry", "offset": LIFE})
         with self.client() as client:
+            self.make_pod(sts_fault={"kind": "expiry", "offset": LIFE})  # now, so that the client sees its whole life
             first = self.used(client.ask("identity"))
             expires = self.matrix.world.issued(first)["expires"]
             errors = []

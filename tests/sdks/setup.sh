@@ -26,7 +26,7 @@ build_python() {
 }
 
 build_javascript() {
-    needs node "$(found node --version)" 20.0 "the SDK for JavaScript dropped older ones"
+    needs node "$(found node --version)" 18.0 "apt package nodejs"
     cp "$here"/javascript/* .
     npm ci --silent --no-audit --no-fund --ignore-scripts
 }

@@ -3,6 +3,7 @@ be had because STS is down. Each case has a client process, a pod and a role of 
 background, and each test waits for its own. What came out is docs/sdks.md, which a test compares with this run."""
 
 import concurrent.futures
+import contextlib
 import os
 import time
 import urllib.parse
@@ -19,7 +20,7 @@ from simulator import Simulator
 SCENARIOS = ("life", "denied", "down", "fresh")
 CASES = [(sdk, endpoint, scenario) for scenario in SCENARIOS for sdk in clients.NAMES for endpoint in clients.ENDPOINTS]
 AT_ONCE = 6
-DEADLINE = 300  # for all that goes on side by side
+DEADLINE = 420  # for all that goes on side by side
 
 # What SDKs do that they should not, and nobody but they can mend: docs/sdks.md says what helps.
 GO_ON_TO_THE_NODE = ("java",)
@@ -57,17 +58,16 @@ class Matrix:
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory):
     built = clients.build()  # before there is no way out
-    with new_namespace():
-        world = Simulator(tmp_path_factory.mktemp("world"))
-        programs = clients.Programs(built, world)
-        node = Node(urllib.parse.urlsplit(world.sts_url).port)
-        credlet = Credlet(world, listen=[f"{CREDLET}:80"])
-        matrix = Matrix(world, node, programs, tmp_path_factory.mktemp("clients"))
-        yield matrix
-        matrix.stop()
-        node.stop()
-        credlet.stop()
-        world.stop()
+    with new_namespace(), contextlib.ExitStack() as started:
+        def start(what, *arguments, **how):
+            made = what(*arguments, **how)
+            started.callback(made.stop)
+            return made
+
+        world = start(Simulator, tmp_path_factory.mktemp("world"))
+        node = start(Node, urllib.parse.urlsplit(world.sts_url).port)
+        start(Credlet, world, listen=[f"{CREDLET}:80"])
+        yield start(Matrix, world, node, clients.Programs(built, world), tmp_path_factory.mktemp("clients"))
 
 
 def each(scenario):
