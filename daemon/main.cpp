@@ -1,3 +1,4 @@
+#include "daemon/ask_command.hpp"
 #include "daemon/explain_command.hpp"
 #include "daemon/link_command.hpp"
 #include "daemon/options.hpp"
@@ -24,6 +25,8 @@ int main(int argc, char** argv) {
         switch (line->what) {
         case app::action::serve:
             return app::serve(line->serve);
+        case app::action::ask:
+            return app::run_ask(line->ask, std::cout, std::cerr);
         case app::action::explain:
             return app::run_explain(line->explain, std::cout, std::cerr);
         case app::action::probe:

@@ -18,6 +18,7 @@ constexpr std::size_t max_configuration_bytes = 1024 * 1024;
 struct raw_arguments : told_settings {
     std::vector<std::string> namespace_name, pod, admin, output; // explain, probe
     std::vector<std::string> what;                               // probe
+    std::vector<std::string> expect, patience;                   // ask
     std::vector<std::string> name, address;                      // link
 };
 
@@ -184,6 +185,44 @@ result<explain_options> read_explain(raw_arguments& raw, const surroundings& aro
     return e;
 }
 
+result<ask_options> read_ask(raw_arguments& raw, const surroundings& around) {
+    ask_options a;
+    const std::string uri_variable = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+    const auto text = variable(around, uri_variable);
+    if (!text)
+        return fail(errc::malformed, uri_variable +
+                                         " is not set; credlet ask takes from it where to ask, like "
+                                         "http://169.254.170.23/v1/credentials");
+    auto uri = parse_container_uri(*text);
+    if (!uri)
+        return fail(errc::malformed, "the environment variable " + uri_variable + " is " + quoted({*text}) +
+                                         "; it " + uri.error().message);
+    a.uri = std::move(*uri);
+    a.token_file = variable(around, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").value_or("");
+
+    static constexpr std::array<named_value<expected_answer>, 2> names{
+        {{"credentials", expected_answer::credentials}, {"identity", expected_answer::identity}}};
+    const auto expect = single(raw.expect, "expect");
+    if (!expect)
+        return expect.error();
+    const auto expected = parse_name<expected_answer>(expect->value_or("credentials"), names);
+    if (!expected)
+        return fail(errc::malformed,
+                    "--expect is " + quoted({**expect}) + "; it " + expected.error().message);
+    a.expected = *expected;
+
+    const auto patience = single(raw.patience, "for");
+    if (!patience)
+        return patience.error();
+    if (*patience) {
+        const auto time = parse_duration(**patience, std::chrono::milliseconds(0), std::chrono::hours(1));
+        if (!time)
+            return fail(errc::malformed, "--for is " + quoted({**patience}) + "; it " + time.error().message);
+        a.patience = *time;
+    }
+    return a;
+}
+
 result<probe_options> read_probe(raw_arguments& raw, const surroundings& around) {
     static constexpr std::array<named_value<probed>, 2> names{
         {{"healthz", probed::healthz}, {"readyz", probed::readyz}}};
@@ -278,6 +317,15 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
     collect(*explain, "output", raw.output, "text|json", "form of the answer (default text)");
     collect(*explain, "config", raw.config, "FILE", config_help);
 
+    auto* ask = app.add_subcommand("ask", "ask for credentials as an SDK in a pod does, and say what came");
+    ask->footer(
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI says where to ask, and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, "
+        "where it is set, with which token.");
+    collect(*ask, "expect", raw.expect, "credentials|identity",
+            "identity: that the service account has no role will do (default credentials)");
+    collect(*ask, "for", raw.patience, "TIME",
+            "how long to go on asking a daemon that does not answer yet (default 30s)");
+
     auto* probe = app.add_subcommand("probe", "ask the daemon whether it is healthy or ready");
     probe->add_option("what", raw.what, "what to ask")->required()->type_name("healthz|readyz");
     collect(*probe, "admin", raw.admin, admin_shape, admin_help);
@@ -315,6 +363,12 @@ result<command_line> parse_command_line(std::span<const std::string> arguments, 
         if (!read)
             return read.error();
         line.explain = std::move(*read);
+    } else if (ask->parsed()) {
+        line.what = action::ask;
+        auto read = read_ask(raw, around);
+        if (!read)
+            return read.error();
+        line.ask = std::move(*read);
     } else if (probe->parsed()) {
         line.what = action::probe;
         auto read = read_probe(raw, around);

@@ -9,6 +9,7 @@
 // names the setting, where it came from, the value, and what is allowed.
 
 #include "daemon/admin_address.hpp"
+#include "daemon/ask_command.hpp"
 #include "metadata/kubernetes/kubernetes.hpp"
 #include "metadata/service.hpp"
 #include "runtime/error.hpp"
@@ -107,11 +108,12 @@ struct link_options {
     std::vector<asio::ip::address> addresses; // at least one
 };
 
-enum class action { serve, explain, probe, link, version, help };
+enum class action { serve, ask, explain, probe, link, version, help };
 
 struct command_line {
     action what = action::help;
     options serve;           // for action::serve
+    ask_options ask;         // for action::ask
     explain_options explain; // for action::explain
     probe_options probe;     // for action::probe
     link_options link;       // for action::link
