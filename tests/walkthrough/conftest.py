@@ -8,7 +8,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 for folder in ("cluster", "integration", "sim"):
-    sys.path.insert(0, str(ROOT / "tests" / folder))
+    sys.path.append(str(ROOT / "tests" / folder))
 
 import page  # noqa: E402
 import stage  # noqa: E402

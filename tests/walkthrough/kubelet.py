@@ -14,6 +14,7 @@ import re
 import signal
 import ssl
 import sys
+import time
 
 import aiohttp
 import streams
@@ -23,6 +24,7 @@ from sandbox import Broken, Sandbox
 ADDRESSES = (f"10.244.0.{low}" for low in itertools.count(7))
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GRACE = 15
+PATIENCE = 60
 
 
 def now():
@@ -44,13 +46,14 @@ class Api:
 
     async def call(self, method, path, body=None, kind="application/json", patient=False):
         """patient: the API server may not know yet that the node may do this, or the object may come later."""
-        for attempts_left in range(100 if patient else 0, -1, -1):
+        deadline = time.monotonic() + (PATIENCE if patient else 0)
+        while True:
             async with self.session.request(method, self.url + path, ssl=self.tls, headers={"Content-Type": kind},
                                             data=None if body is None else json.dumps(body)) as response:
                 text = await response.text()
                 if response.status < 300:
                     return json.loads(text)
-                if response.status not in (403, 404) or not attempts_left:
+                if response.status not in (403, 404) or time.monotonic() > deadline:
                     raise Refused(response.status, text)
             await asyncio.sleep(0.1)
 
@@ -237,6 +240,7 @@ class Kubelet:
         self.service = settings["service_environment"]
         self.settings = settings
         self.pods = {}  # by uid
+        self.ended = set()  # uids of those that are no more, of which events may still come
         self.tasks = set()
 
     async def start(self):
@@ -283,6 +287,8 @@ class Kubelet:
 
     def _see(self, body):
         uid = body["metadata"]["uid"]
+        if uid in self.ended:
+            return
         if uid not in self.pods:
             self.pods[uid] = Pod(self, body)
             self._do(self.pods[uid].run())
@@ -292,6 +298,7 @@ class Kubelet:
 
     async def _end(self, uid):
         await self.pods[uid].end()
+        self.ended.add(uid)
         del self.pods[uid]
 
     def _do(self, work):

@@ -37,7 +37,6 @@ class Machine:
             run("ip", "link", "set", "lo", "up")
             for address in (NODE_ADDRESS, AWS_ADDRESS):
                 run("ip", "address", "add", f"{address}/32", "dev", "lo")
-            self._lend_a_link("credlet0")
         except BaseException:
             self.__exit__()
             raise
@@ -49,14 +48,6 @@ class Machine:
                 raise OSError(ctypes.get_errno(), "setns")
             os.close(self.outside[kind])
         os.chdir(self.home)  # entering a mount namespace led to its root
-
-    @staticmethod
-    def _lend_a_link(name):
-        """The chart makes a dummy link. Where the kernel has none, there is one of another kind already, which does."""
-        if subprocess.run(["ip", "link", "add", name, "type", "dummy"], capture_output=True, check=False).returncode:
-            run("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}-peer")
-        else:
-            run("ip", "link", "delete", name)
 
     def name(self, names):
         """In place of DNS: {name: address}."""

@@ -27,7 +27,7 @@ class Shell:
         self.process.stdin.write(text.encode())
         self.process.stdin.flush()
 
-    def run(self, text, seconds=90):
+    def run(self, text, seconds=200):
         """What it prints. Raises Failed."""
         file, mark = self.directory / f".block-{uuid.uuid4()}", f"--{uuid.uuid4()}--"
         file.write_text(text)

@@ -7,7 +7,7 @@ import os
 import pathlib
 import subprocess
 
-import crds
+import openshift
 import yaml
 from control_plane import ControlPlane, Program, programs
 from daemon import BINARY
@@ -90,7 +90,7 @@ class Stage:
     def _become_rosa(self):
         """Whose provider in IAM was made with the cluster."""
         self._account(issuer=ROSA_ISSUER, registered=True, client_ids=["openshift", "sts.amazonaws.com"])
-        crds.make(self.plane.admin, ROSA_ISSUER)
+        openshift.make(self.plane.admin, ROSA_ISSUER)
 
     def _become_eks(self):
         self._account(registered=False, eks_clusters={"demo": EKS_ISSUER})
