@@ -1,8 +1,8 @@
 """One fault on one node for each alert: what is done, and which alerts it sets off there and nowhere else.
 
 A fault is a generator. Until its first `yield` all is well; until the second one it breaks something; what follows mends
-it. `fires` must fire, `follows` may besides, because they are consequences that depend on timing: five seconds, which stand
-for five minutes here, are not much for a start on a busy machine."""
+it. They are mended in reverse order. `fires` must fire, `follows` may besides, because they are consequences that depend
+on timing: five seconds, which stand for five minutes here, are not much for a start on a busy machine."""
 
 import fcntl
 import os
@@ -223,27 +223,6 @@ def descriptors_run_out(node):
     resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
 
 
-@fault("CredletMemoryHigh", follows=["CredletNotReady"])
-def memory_runs_out(node):
-    daemon = node.start()
-    yield
-    head = b"GET /v1/credentials HTTP/1.1\r\n" + b"".join(b"X-%d: " % i + b"x" * 6000 + b"\r\n" for i in range(3))
-    crowd = []
-
-    def press():
-        for connection in crowd:
-            connection.close()
-        crowd.clear()
-        for i in range(2500):
-            crowd.append(socket.create_connection(daemon.address, 5, (f"127.70.{i // 250}.{i % 250 + 1}", 0)))
-            crowd[-1].sendall(head)
-    stop = node.keep(press, every=4)
-    yield
-    stop()
-    daemon.stop()  # memory that is free again need not be given back
-    node.start()
-
-
 @fault("CredletLogLinesDropped", world="third")
 def nobody_reads_the_log(node):
     daemon = node.start("--log-level", "debug", "--sts-rate", "600", "--sts-burst", "600")
@@ -267,3 +246,26 @@ def a_pod_presents_anothers_token(node):
     stop = node.keep(lambda: daemon.credentials(thief["ip"], token), every=2)
     yield
     stop()
+
+
+@fault("CredletMemoryHigh", follows=["CredletNotReady"])
+def memory_runs_out(node):
+    """The last to be broken and the first to be mended: no daemon is started while this process has thousands of
+    connections, because what reads its log uses select()."""
+    daemon = node.start()
+    yield
+    head = b"GET /v1/credentials HTTP/1.1\r\n" + b"".join(b"X-%d: " % i + b"x" * 6000 + b"\r\n" for i in range(3))
+    crowd = []
+
+    def press():
+        for connection in crowd:
+            connection.close()
+        crowd.clear()
+        for i in range(2500):
+            crowd.append(socket.create_connection(daemon.address, 5, (f"127.70.{i // 250}.{i % 250 + 1}", 0)))
+            crowd[-1].sendall(head)
+    stop = node.keep(press, every=4)
+    yield
+    stop()
+    daemon.stop()  # memory that is free again need not be given back
+    node.start()

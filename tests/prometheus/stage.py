@@ -2,13 +2,15 @@
 Prometheus scrapes as the chart's PodMonitor would have it."""
 
 import itertools
+import os
 import shutil
 import threading
 
 from daemon import Credlet, served
 from simulator import wait_until
 
-NODE_ADDRESSES = (f"127.73.0.{low}" for low in range(1, 255))
+# Of a node's own, so that nothing takes its port while its daemon is away; of a run's own, so that two may run at once.
+INSTANCES = (f"127.73.{os.getpid() % 256}.{low}:9798" for low in range(1, 255))
 ADDRESSES = (f"127.{net}.{high}.{low}" for net in range(20, 60) for high in range(256) for low in range(1, 255))
 
 
@@ -29,17 +31,23 @@ class Node:
         self.name, self.world, self.prometheus, self.plain = name, world, prometheus, plain
         self.token_file = str(directory / f"token-{name}")
         shutil.copy(world.token_file, self.token_file)
-        # Of its own, so that nothing takes its port while its daemon is away.
-        self.address, self.daemon, self.instance = next(NODE_ADDRESSES), None, None
+        self.instance, self.daemon = next(INSTANCES), None
         self.numbers = itertools.count(1)
         self.stops, self.errors = [], []
 
-    def start(self, *flags, **how):
+    def start(self, *flags, ready=True):
         """Its daemon. A later one listens where the first did, so that it is the same target."""
-        self.daemon = Credlet(OnNode(self.world, self.name, self.token_file), *flags,
-                              admin=self.instance or f"{self.address}:0", **how)
-        if self.instance is None:
-            self.instance = "%s:%d" % self.daemon.listeners["admin"][0]
+        first = self.daemon is None
+        self.daemon = Credlet(OnNode(self.world, self.name, self.token_file), "--metrics-listen", self.instance, *flags,
+                              wait=False)
+        listeners = ["admin", "metrics"] + (["pods"] if ready else [])
+        try:
+            wait_until(lambda: all(self.daemon.listeners[name] for name in listeners), 30, "listening")
+            if ready:
+                self.daemon.wait_ready()
+        except AssertionError as error:
+            raise AssertionError(f"{self.name}: {error}, {self.daemon.errors}, {self.daemon.logs[-5:]}") from None
+        if first:
             labels = {} if self.plain else {"namespace": "credlet", "pod": f"credlet-{self.name}", "node": self.name,
                                             "container": "credlet", "endpoint": "metrics"}
             self.prometheus.scrape(self.instance, **labels)
