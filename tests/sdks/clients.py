@@ -17,7 +17,7 @@ NAMES = {
     "javascript": "JavaScript v3",
     "go": "Go v2",
     "java": "Java v2",
-    "rust": "Rust",
+    "rust": "Rust, aws-sdk-sts",
     "cli": "AWS CLI v1",
 }
 ENDPOINTS = ("container", "imds")
