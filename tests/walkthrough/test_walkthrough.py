@@ -1,11 +1,17 @@
 """docs/walkthrough.md does what it says."""
 
+import json
+import re
+import urllib.parse
+
+import objects
 import pytest
 from page import matches
 from shell import Shell
 
 JOURNEYS = ("rosa", "eks", "own")
-NO_LANGUAGE_BUT = {"sh", "text", "yaml", "json"}
+LANGUAGES = ("sh", "text", "yaml")
+ROLE = "arn:aws:iam::111122223333:role/demo-orders-orders"
 
 
 def test_every_block_is_run_or_says_why_not(walkthrough):
@@ -13,7 +19,8 @@ def test_every_block_is_run_or_says_why_not(walkthrough):
     assert not unmarked, f"blocks at lines {unmarked} have no mark"
     for block in walkthrough.blocks:
         assert block.about or block.kind == "prints", f"line {block.line}: no name, or no reason"
-        assert block.language in NO_LANGUAGE_BUT, f"line {block.line}: in what language?"
+        assert block.language in LANGUAGES, f"line {block.line}: in what language?"
+    assert set(walkthrough.journeys) == set(JOURNEYS)
 
 
 def test_what_is_only_shown_is_known(walkthrough):
@@ -35,16 +42,58 @@ def test_a_reader_gets_there(walkthrough, cluster, journey):
     assert not cluster.stuck, f"the way ended before, on {cluster.stuck}: what it made is still there"
     cluster.stuck = journey
     cluster.become(journey)
-    desk = cluster.desk(journey)
-    shell = Shell(desk, cluster.environment(), cluster.kubelet.alive)
+    shell = Shell(cluster.desk(journey), cluster.environment(), cluster.kubelet.alive)
+    printed = {}
     try:
         for block in walkthrough.journeys[journey]:
             if block.language == "yaml":
                 cluster.configure(block.text)
                 continue
-            printed = shell.run(block.text)
-            assert block.prints is None or matches(block.prints, printed), (
-                f"line {block.line} ({block.about}) printed:\n{printed}\nand not:\n{block.prints}")
+            if block.about == "cleanup":
+                the_role_trusts_nobody_else(cluster)
+            printed[block.about] = shell.run(block.text)
+            assert block.prints is None or matches(block.prints, printed[block.about]), (
+                f"line {block.line} ({block.about}) printed:\n{printed[block.about]}\nand not:\n{block.prints}")
     finally:
         shell.stop()
+    the_audit_trails_agree(cluster, printed)
+    nothing_is_left(cluster)
     cluster.stuck = None
+
+
+def the_role_trusts_nobody_else(cluster):
+    """Tokens that the cluster itself signed, traded by hand: of the audience and the service account that the page's trust
+    policy names, and of others."""
+    def trade(account, audience):
+        token = objects.token(cluster.plane.admin, "orders", account, [audience])
+        body = urllib.parse.urlencode({"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleArn": ROLE,
+                                       "RoleSessionName": "by-hand", "WebIdentityToken": token})
+        status, _, answer = cluster.aws.request("sts", "POST", "/", body, {
+            "Content-Type": "application/x-www-form-urlencoded"})
+        refusal = re.search(rb"<Code>(\w+)</Code>", answer)
+        return status, refusal and refusal[1].decode()
+    assert trade("orders", "sts.amazonaws.com") == (200, None)
+    assert trade("default", "sts.amazonaws.com") == (403, "AccessDenied")
+    known = "openshift" in cluster.aws.get("/settings")["client_ids"]
+    assert trade("orders", "openshift") == ((403, "AccessDenied") if known else (400, "InvalidIdentityToken"))
+
+
+def the_audit_trails_agree(cluster, printed):
+    """credlet's line, CloudTrail's event and STS itself name one access key, and the pod had its identity."""
+    line = json.loads(printed["audit"])
+    issued = cluster.aws.issued(line["access_key_id"])
+    assert issued["sub"] == "system:serviceaccount:orders:orders" and issued["role_arn"] == line["role_arn"] == ROLE
+    assert printed["identity"].strip() == issued["arn"]
+    if "cloudtrail" in printed:
+        assert json.loads(printed["cloudtrail"])["key"] == line["access_key_id"]
+
+
+def nothing_is_left(cluster):
+    """Of what the page made: in the cluster, and (but for the EKS cluster's provider) in the account."""
+    for path in ("/api/v1/namespaces/orders", "/api/v1/namespaces/credlet"):
+        assert not cluster.plane.admin.exists(path), path
+    for group, kinds in (("rbac.authorization.k8s.io", ("clusterroles", "clusterrolebindings")),
+                         ("admissionregistration.k8s.io", ("validatingadmissionpolicies", "mutatingadmissionpolicies"))):
+        for kind in kinds:
+            names = [one["metadata"]["name"] for one in cluster.plane.admin.get(f"/apis/{group}/v1/{kind}")["items"]]
+            assert not [name for name in names if name.startswith("credlet")], kind
