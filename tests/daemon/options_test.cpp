@@ -476,5 +476,5 @@ TEST_CASE("settings have names of their own") {
     std::set<std::string> names;
     for (const auto& setting : all_settings())
         CHECK(names.insert(setting.name).second);
-    CHECK(names.size() == 37);
+    CHECK(names.size() == 38);
 }
