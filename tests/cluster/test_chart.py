@@ -72,8 +72,8 @@ def test_helm_installs_changes_and_uninstalls_it(cluster, values_file):
         values_file({"tokenSource": "auto", **EVERYTHING}))
     before = kinds(cluster, "whole")
     assert before == {"ClusterRole": 4, "ClusterRoleBinding": 5, "MutatingAdmissionPolicy": 1,
-                      "MutatingAdmissionPolicyBinding": 2, "ValidatingAdmissionPolicy": 2,
-                      "ValidatingAdmissionPolicyBinding": 2}
+                      "MutatingAdmissionPolicyBinding": 2, "Role": 1, "RoleBinding": 1,
+                      "ValidatingAdmissionPolicy": 2, "ValidatingAdmissionPolicyBinding": 2}
     run("upgrade", where[0], CHART, *where[1:], "--values", values_file({"tokenSource": "impersonate"}))
     assert kinds(cluster, "whole") == {"ClusterRole": 3, "ClusterRoleBinding": 3}
     run("rollback", *where)
