@@ -65,8 +65,8 @@ def asker_image(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def node(plane, asker_image, tmp_path_factory):
-    started = worker.Worker(plane, tmp_path_factory.mktemp("node"), {worker.PAUSE: asker_image,
-                                                                     "docker.io/library/credlet:test": credlet_image()})
+    started = worker.Worker(plane, tmp_path_factory.mktemp("node"), {
+        worker.PAUSE: asker_image, "credlet.test/credlet:test": credlet_image()})
     yield started
     started.stop()
 

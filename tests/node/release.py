@@ -17,7 +17,7 @@ class Release:
         self.plane, self.node = plane, node
         ca = pathlib.Path(sts.sts_ca_file).read_text(encoding="ascii")
         self.values = {
-            "region": region, "image": {"repository": "credlet", "tag": "test", "pullPolicy": "Never"},
+            "region": region, "image": {"registry": "credlet.test", "tag": "test", "pullPolicy": "Never"},
             "injection": {"enabled": True},
             "sts": {"endpoint": sts.sts_url, "caFile": "/etc/sts/ca.crt"},
             "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "sts-ca"}, "data": {"ca.crt": ca}}],

@@ -77,7 +77,8 @@ class Worker:
         wait_until(lambda: containerd.alive() and os.path.exists(SOCKET), 30, "containerd's socket", 0.05)
 
     def load(self, name, archive):
-        run("ctr", "--namespace", "k8s.io", "images", "import", "--index-name", name, archive)
+        """Under this name and no other: names in the archive do not begin with this one, and so do not count."""
+        run("ctr", "--namespace", "k8s.io", "images", "import", "--index-name", name, "--base-name", name, archive)
 
     def _start_kubelet(self):
         certificate, key = self.plane.authority.issue([ADDRESS, NAME])
