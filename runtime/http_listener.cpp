@@ -177,7 +177,7 @@ awaitable<void> http_listener::point_away() {
     if (!trial_ || !acceptor_.is_open())
         co_return;
     call_at(acceptor_.native_handle(), first_place);
-    const bool ours = co_await trial_->arrives(endpoint_);
+    const bool ours = co_await trial_->arrives(endpoint_, [this] { take_waiting(); });
     if (ours && acceptor_.is_open())
         call_at(acceptor_.native_handle(), first_place + 1);
 }
@@ -191,12 +191,16 @@ void http_listener::begin_no_more() {
         begin_no_handshakes(acceptor_.native_handle());
 }
 
+void http_listener::take_waiting() {
+    for (int i = 0; acceptor_.is_open() && i < core_->limits.backlog; ++i) {
+        if (accept_one() != accepted::one)
+            return;
+    }
+}
+
 void http_listener::finish() {
     pause_.cancel();
-    if (acceptor_.is_open()) {
-        for (int i = 0; i < core_->limits.backlog && accept_one() == accepted::one; ++i) {
-        }
-    }
+    take_waiting();
     close();
 }
 

@@ -59,6 +59,7 @@ private:
     void wait();
     void accept_waiting();
     accepted accept_one();
+    void take_waiting();
     void admit(int descriptor, const asio::generic::stream_protocol::endpoint& caller);
     void pause();
 

@@ -17,7 +17,7 @@ asio::ip::address bare(const asio::ip::address& address) {
 
 } // namespace
 
-awaitable<bool> trial_call::arrives(tcp::endpoint where) {
+awaitable<bool> trial_call::arrives(tcp::endpoint where, std::function<void()> take_waiting) {
     if (where.address().is_unspecified())
         where.address(where.address().is_v4() ? asio::ip::address(asio::ip::address_v4::loopback())
                                               : asio::ip::address_v6::loopback());
@@ -36,10 +36,11 @@ awaitable<bool> trial_call::arrives(tcp::endpoint where) {
         co_return true;
 
     arrived_ = false;
-    const auto end = std::chrono::steady_clock::now() + moment;
-    while (!arrived_ && std::chrono::steady_clock::now() < end) {
-        waiting_.expires_at(end);
+    take_waiting();
+    if (!arrived_) {
+        waiting_.expires_after(moment);
         co_await waiting_.async_wait(as_result);
+        take_waiting(); // the time may be over because this loop was late, not the call
     }
     caller_.reset();
     co_return arrived_;

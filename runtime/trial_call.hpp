@@ -6,6 +6,7 @@
 
 #include <boost/asio/ip/tcp.hpp>
 
+#include <functional>
 #include <optional>
 
 namespace credlet {
@@ -14,8 +15,9 @@ class trial_call {
 public:
     explicit trial_call(const asio::any_io_executor& executor) : executor_(executor), waiting_(executor) {}
 
-    // Calls there, and waits a moment for it to arrive with us. Also true if it could not be tried.
-    awaitable<bool> arrives(asio::ip::tcp::endpoint where);
+    // Calls there, and waits a moment for it to arrive with us: take_waiting has recognizes() asked of all
+    // who have arrived so far. Also true if it could not be tried.
+    awaitable<bool> arrives(asio::ip::tcp::endpoint where, std::function<void()> take_waiting);
     // To be asked of everybody who arrives: whether this is the call, which has then served its purpose.
     bool recognizes(const asio::ip::tcp::endpoint& caller);
 
