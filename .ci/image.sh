@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the image of the Dockerfile without a container engine, a registry or a base image: buildah runs its last stage
-# on a root file system made here. The result is an OCI archive; the same sources, compiler and certificates give the
-# same bytes. Usage: .ci/image.sh [OUT], build/image/credlet.oci.tar if not said.
+# on a root file system made here. The result is an OCI archive; the same commit, compiler and certificates give an
+# image of the same digest. Usage: .ci/image.sh [OUT], build/image/credlet.oci.tar if not said.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath -m "${1:-build/image/credlet.oci.tar}")

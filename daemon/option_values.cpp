@@ -73,7 +73,7 @@ result<asio::ip::address> parse_link_address(std::string_view text) {
     boost::system::error_code problem;
     const auto slash = text.find('/');
     const std::string host(text.substr(0, slash));
-    const auto address = asio::ip::make_address(host, problem);
+    auto address = asio::ip::make_address(host, problem);
     const bool whole = slash == std::string_view::npos ||
                        text.substr(slash + 1) == (address.is_v6() ? std::string_view("128") : "32");
     if (problem || !whole || host.find('\0') != std::string::npos || address.is_unspecified() ||
