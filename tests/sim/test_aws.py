@@ -49,7 +49,8 @@ def client(sim, service, credentials=None):
     config = Config(retries={"max_attempts": 0}, s3={"addressing_style": "virtual"},
                     signature_version=None if keys else botocore.UNSIGNED)
     return botocore.session.Session().create_client(
-        service, "us-east-1" if service == "iam" else REGION, endpoint_url=f"https://{host}:{sim.aws_port}", verify=sim.sts_ca_file, config=config, **keys)
+        service, "us-east-1" if service == "iam" else REGION, endpoint_url=f"https://{host}:{sim.aws_port}",
+        verify=sim.sts_ca_file, config=config, **keys)
 
 
 def refused(call, code, **arguments):
@@ -92,7 +93,8 @@ def documents(sim):
     """A public bucket with an issuer's key set."""
     s3 = client(sim, "s3")
     s3.create_bucket(Bucket="oidc-documents", CreateBucketConfiguration={"LocationConstraint": REGION})
-    open_ = {"Bucket": "oidc-documents", "Policy": policy("s3:GetObject", "arn:aws:s3:::oidc-documents/*", Principal="*")}
+    open_ = {"Bucket": "oidc-documents",
+             "Policy": policy("s3:GetObject", "arn:aws:s3:::oidc-documents/*", Principal="*")}
     assert "BlockPublicPolicy" in refused(s3.put_bucket_policy, "AccessDenied", **open_)
     s3.put_public_access_block(Bucket="oidc-documents", PublicAccessBlockConfiguration={
         "BlockPublicPolicy": False, "RestrictPublicBuckets": False})
@@ -194,7 +196,8 @@ def test_a_policy_that_cannot_be_understood_is_refused(sim, document):
 
 
 def test_a_trust_policy_that_cannot_be_understood_is_refused(sim):
-    for statement in ({}, {**TRUST["Statement"][0], "Principal": None}, {**TRUST["Statement"][0], "Condition": {"IpAddress": {}}}):
+    good = TRUST["Statement"][0]
+    for statement in ({}, {**good, "Principal": None}, {**good, "Condition": {"IpAddress": {}}}):
         refused(client(sim, "iam").create_role, "MalformedPolicyDocument", RoleName="bad",
                 AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
 

@@ -5,9 +5,10 @@ import re
 import urllib.parse
 
 import objects
+import page
 import pytest
-from page import matches
 from shell import Shell
+from stage import ROOT
 
 JOURNEYS = ("rosa", "eks", "own")
 LANGUAGES = ("sh", "text", "yaml")
@@ -37,6 +38,17 @@ def test_what_is_only_shown_is_known(walkthrough):
     }
 
 
+def test_what_credlet_says_in_the_table_of_causes_it_does_say():
+    said = [text for line in page.PAGE.read_text().splitlines() if line.startswith(("| explain:", "| a daemon's log:"))
+            for text in re.findall("`([^`]*)`", line.split("|")[1])]
+    assert len(said) >= 5
+    sources = [file.read_text() for folder, kind in (("metadata", "*.cpp"), ("daemon", "*.cpp"), ("charts", "**/*.yaml"),
+                                                     ("tests/sim", "sts.py")) for file in (ROOT / folder).glob(kind)]
+    for text in said:
+        part = text.split("… ")[-1]
+        assert any(part in source for source in sources), text
+
+
 @pytest.mark.parametrize("journey", JOURNEYS)
 def test_a_reader_gets_there(walkthrough, cluster, journey):
     assert not cluster.stuck, f"the way ended before, on {cluster.stuck}: what it made is still there"
@@ -52,7 +64,7 @@ def test_a_reader_gets_there(walkthrough, cluster, journey):
             if block.about == "cleanup":
                 the_role_trusts_nobody_else(cluster)
             printed[block.about] = shell.run(block.text)
-            assert block.prints is None or matches(block.prints, printed[block.about]), (
+            assert block.prints is None or page.matches(block.prints, printed[block.about]), (
                 f"line {block.line} ({block.about}) printed:\n{printed[block.about]}\nand not:\n{block.prints}")
     finally:
         shell.stop()
