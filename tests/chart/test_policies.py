@@ -132,6 +132,14 @@ def test_injection_of_the_uri_with_or_without_a_token(token):
         assert "expirationSeconds: 600" in patched[0] and "audience: 'sts.amazonaws.com'" in patched[0]
 
 
+@pytest.mark.parametrize("values, told", [({}, True), ({"disableNodeMetadata": False}, False)])
+def test_injection_tells_pods_not_to_ask_the_node(values, told):
+    for mutation in inject(values)[0]["spec"]["mutations"][:2]:
+        expression = mutation["applyConfiguration"]["expression"]
+        assert ("name: 'AWS_EC2_METADATA_DISABLED', value: 'true'" in expression) == told
+        assert ("name: 'AWS_REGION', value: 'eu-west-1'" in expression) == told
+
+
 @pytest.mark.parametrize("values, uri", [
     ({}, "http://169.254.170.23/v1/credentials"),
     ({"listener": {"addresses": ["fd00:ec2::23"]}}, "http://[fd00:ec2::23]/v1/credentials"),

@@ -2,11 +2,14 @@
 
 import copy
 
+import clusters
 import objects
 
 URI = "http://169.254.170.23/v1/credentials"
 ENV = [{"name": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "value": URI},
        {"name": "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "value": "/var/run/secrets/credlet/token"}]
+NO_METADATA = [{"name": "AWS_EC2_METADATA_DISABLED", "value": "true"}]
+REGION = [{"name": "AWS_REGION", "value": clusters.REGION}]
 MOUNT = {"name": "credlet-token", "mountPath": "/var/run/secrets/credlet", "readOnly": True}
 VOLUME = {"name": "credlet-token", "projected": {"defaultMode": 420, "sources": [{"serviceAccountToken": {
     "audience": "sts.amazonaws.com", "expirationSeconds": 3600, "path": "token"}}]}}
@@ -27,16 +30,19 @@ def spec(containers=None, init=None, volumes=None, **fields):
     return made
 
 
-def injected(one):
+def injected(one, env=ENV + NO_METADATA + REGION):
     """A container as it should be."""
     made = copy.deepcopy(one)
-    made["env"] = made.get("env", []) + ENV
+    made["env"] = made.get("env", []) + env
     made["volumeMounts"] = made.get("volumeMounts", []) + [MOUNT]
     return made
 
 
 OWN_ENV = [{"name": "MINE", "value": "1"}, {"name": "REGION", "value": "x"}]
 RELATIVE = [{"name": "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "value": "/mine"}]
+OWN_METADATA = [{"name": "AWS_EC2_METADATA_SERVICE_ENDPOINT", "value": "http://169.254.170.23"}]
+OWN_REGION = [{"name": "AWS_REGION", "value": "mine"}]
+OWN_DEFAULT_REGION = [{"name": "AWS_DEFAULT_REGION", "value": "mine"}]
 FROM_SECRET = [{"name": "AWS_CONTAINER_AUTHORIZATION_TOKEN",
                 "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}]
 SCRATCH = {"name": "scratch", "emptyDir": {}}
@@ -72,6 +78,18 @@ CASES = {
         "plain", INJECT, spec(init=[container("first", env=FROM_SECRET), container("second")]),
         spec([injected(container("app"))], [container("first", env=FROM_SECRET), injected(container("second"))],
              [VOLUME])),
+    "containers that have said which metadata service to ask": (
+        "plain", INJECT, spec([container("app", env=OWN_METADATA)], [container("first", env=OWN_METADATA)]),
+        spec([injected(container("app", env=OWN_METADATA), ENV + REGION)],
+             [injected(container("first", env=OWN_METADATA), ENV + REGION)], [VOLUME])),
+    "containers with a region of their own": (
+        "plain", INJECT,
+        spec([container("app", env=OWN_REGION), container("other", env=OWN_DEFAULT_REGION)],
+             [container("first", env=OWN_REGION), container("second", env=OWN_DEFAULT_REGION)]),
+        spec([injected(container("app", env=OWN_REGION), ENV + NO_METADATA),
+              injected(container("other", env=OWN_DEFAULT_REGION), ENV + NO_METADATA)],
+             [injected(container("first", env=OWN_REGION), ENV + NO_METADATA),
+              injected(container("second", env=OWN_DEFAULT_REGION), ENV + NO_METADATA)], [VOLUME])),
     "a container with a volume at the same path": (
         "plain", INJECT, spec([container("app", volumeMounts=AT_OUR_PATH), container("other")], volumes=[SCRATCH]),
         spec([container("app", volumeMounts=AT_OUR_PATH), injected(container("other"))], volumes=[SCRATCH, VOLUME])),
