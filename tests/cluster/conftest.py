@@ -12,6 +12,7 @@ for folder in ("cluster", "integration", "sim"):
     sys.path.insert(0, str(ROOT / "tests" / folder))
 
 import injection  # noqa: E402
+import objects  # noqa: E402
 import token_policy  # noqa: E402
 from clusters import install, start_cluster, start_sts  # noqa: E402
 from daemon import Credlet  # noqa: E402
@@ -76,6 +77,10 @@ def quiet(ground, sts, tmp_path_factory):
     relay = Relay(ground.port)
     node = Node(ground, sts, tmp_path_factory.mktemp("quiet"), name, name, kube_url=relay.url)
     daemon = Credlet(node, "--token-source", "request")
+    # Something happens to pods, though not to this node's: bookmarks tell of nothing else.
+    objects.namespace(ground.admin, "elsewhere")
+    objects.service_account(ground.admin, "elsewhere", "default")
+    objects.pod(ground.admin, "elsewhere", "pod", phase="Pending")
     yield node, daemon, relay, time.monotonic()
     stop_all([daemon, relay])
 
