@@ -1,5 +1,8 @@
 #include "runtime/trial_call.hpp"
 
+#include <cerrno>
+#include <sys/socket.h>
+
 namespace credlet {
 
 namespace {
@@ -13,6 +16,11 @@ constexpr auto moment = 50ms;
 // Without a zone: the two ends need not see the same.
 asio::ip::address bare(const asio::ip::address& address) {
     return address.is_v6() ? asio::ip::address_v6(address.to_v6().to_bytes()) : address;
+}
+
+// Asio's own connect() would wait, which is for ever where nobody may connect any more.
+bool begin_to_connect(int socket, const tcp::endpoint& where) {
+    return ::connect(socket, where.data(), static_cast<socklen_t>(where.size())) == 0 || errno == EINPROGRESS;
 }
 
 } // namespace
@@ -29,10 +37,10 @@ awaitable<bool> trial_call::arrives(tcp::endpoint where, std::function<void()> t
     if (!ec)
         caller_ = call.local_endpoint(ec);
     if (!ec)
-        call.non_blocking(true, ec);
-    if (!ec)
-        call.connect(where, ec);
-    if (ec && ec != asio::error::in_progress && ec != asio::error::would_block)
+        call.native_non_blocking(true, ec);
+    if (!ec && !begin_to_connect(call.native_handle(), where))
+        ec.assign(errno, boost::system::system_category());
+    if (ec)
         co_return true;
 
     arrived_ = false;

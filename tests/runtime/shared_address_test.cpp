@@ -309,6 +309,23 @@ TEST_CASE("a trial call that has arrived counts, however late its loop looks") {
     CHECK(arrived == true);
 }
 
+TEST_CASE("a trial call that nobody hears is over after a moment") {
+    asio::io_context loop;
+    tcp::acceptor listener(loop, {loopback, 0});
+    begin_no_handshakes(listener.native_handle());
+    trial_call call(loop.get_executor());
+    std::optional<bool> arrived;
+    const auto make = [&]() -> awaitable<void> {
+        arrived = co_await call.arrives(listener.local_endpoint(), [] {});
+    };
+    asio::co_spawn(loop, make, asio::detached);
+    const auto began = std::chrono::steady_clock::now();
+    loop.poll();
+    CHECK(std::chrono::steady_clock::now() - began < 900ms); // the kernel tries again after a second
+    loop.run_for(10s);
+    CHECK(arrived == false);
+}
+
 TEST_CASE("a trial call that cannot be made counts as arrived") {
     asio::io_context loop;
     trial_call call(loop.get_executor());
