@@ -18,7 +18,7 @@ class Askers:
         """With a role of its own. Returns when the first answer has come."""
         asker = Asker(self, name)
         asker.create(rate)
-        wait_until(lambda: asker.tally()["answered"] > 0, 60, f"{name}'s first answer", 0.2)
+        wait_until(lambda: asker.says() and asker.tally()["answered"] > 0, 60, f"{name}'s first answer", 0.2)
         return asker
 
 
@@ -40,11 +40,13 @@ class Asker:
         return self.admin.get(self.path)
 
     def tally(self):
-        """What it has been told so far, read as `kubectl logs` reads it."""
+        """What it has been told so far."""
+        return json.loads(self.says())
+
+    def says(self):
+        """Its last line, read as `kubectl logs` reads it; nothing before it has started."""
         reply = self.admin.ask("GET", f"{self.path}/log?tailLines=1")
-        if reply.status != 200 or not reply.body.endswith(b"\n"):  # not started yet
-            return {"asked": 0, "answered": 0, "failed": 0}
-        return json.loads(reply.body)
+        return reply.body if reply.status == 200 else b""
 
     def delete(self):
         self.admin.delete(self.path, grace=1)

@@ -30,8 +30,8 @@ class Release:
         self.values.update(values)
         self._helm("upgrade", "--install", NAME, CHART, "--create-namespace", "--values", "-", "--wait",
                    "--timeout", "90s", stdin=json.dumps(self.values))
-        wait_until(lambda: len(self.pods()) == 1, 60, "the end of the old daemon", 0.1)
-        return self.pods()[0]
+        wait_until(lambda: len(self._pods()) == 1, 60, "the end of the old daemon", 0.1)
+        return self.pod()
 
     def test(self):
         self._helm("test", NAME, "--timeout", "60s")
@@ -42,7 +42,13 @@ class Release:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.story()}") from None
 
-    def pods(self):
+    def pod(self):
+        """The daemon's, which is alone, and as it was started."""
+        pod, = self._pods()
+        assert [one["restartCount"] for one in pod["status"]["containerStatuses"]] == [0], self.story()
+        return pod
+
+    def _pods(self):
         return self.plane.admin.get(PODS)["items"]
 
     def story(self):
