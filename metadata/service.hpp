@@ -73,7 +73,8 @@ public:
     virtual awaitable<std::vector<explain_step>> explain(std::string namespace_name,
                                                          std::string pod_name) = 0;
 
-    // Serving loop. The addresses are shared with a process that does the same: see runtime/shared_address.hpp.
+    // Serving loop. The addresses are shared with a process that does the same: see
+    // runtime/shared_address.hpp.
     virtual result<std::size_t> listen(const asio::ip::tcp::endpoint& where) = 0;
     virtual std::vector<asio::ip::tcp::endpoint> endpoints() const = 0;
     virtual awaitable<std::size_t> drain(std::chrono::milliseconds grace) = 0;
