@@ -482,8 +482,13 @@ def test_T30_an_account_made_anew_is_another_one(world, credlet, warm_pod):
     pod = warm_pod()
     world.delete_pod("prod", pod["name"])
     world.call("DELETE", f"/serviceaccounts/prod/{pod['service_account']}")
-    world.service_account("prod", pod["service_account"], role_arn=pod["role_arn"])
+    account = world.service_account("prod", pod["service_account"], role_arn=pod["role_arn"])
     again = world.pod("prod", pod["name"], service_account=pod["service_account"], ip=pod["ip"])
+
+    def heard():  # the watches have delivered it: until then the address is the old pod's
+        known = credlet.admin(f"/explain?namespace=prod&pod={pod['name']}").body.decode()
+        return account["uid"] in known and again["uid"] in known
+    wait_until(heard, 5, "the new pod and its account")
     answer = wait_until(lambda: served(credlet.credentials(pod["ip"])), 5)
     issued = genuine(world, answer, pod)
     assert issued["access_key_id"] != pod["access_key_id"] and issued["pod"]["uid"] == again["uid"]
