@@ -20,7 +20,7 @@ REQUIRED = (
     + [f"T{n}" for n in range(25, 34)]
     + [f"F{n}" for n in range(1, 16)]
     + [f"F{n}" for n in range(19, 36)]
-    + ["F37", "F43", "F47"]
+    + ["F37", "F43", "F44", "F47"]
 )
 
 tests = pathlib.Path(__file__).resolve().parent
