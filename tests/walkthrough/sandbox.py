@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import pathlib
 import re
+import shutil
 
 NUMBERS = itertools.count(1)
 GATEWAY = "169.254.1.1"  # one hop to the node, whatever the pod's address: as Calico has it
@@ -71,8 +72,12 @@ class Sandbox:
         """What the image has in /usr/local/bin: {name: path on this machine}."""
         for name, path in programs.items():
             program = self.root / "usr/local/bin" / name
-            if not program.is_symlink():
-                program.symlink_to(path)
+            if program.exists() or program.is_symlink():
+                continue
+            if pathlib.Path(path).open("rb").read(4) == b"\x7fELF":
+                shutil.copy(path, program)  # it may be below /tmp, which the pod has one of its own in place of
+            else:
+                program.symlink_to(path)  # a script, which goes by its own place
 
     async def spawn(self, command, environment, capabilities=None, **how):
         """capabilities: all that root has in there; None: as the machine's root."""
