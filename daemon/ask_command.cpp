@@ -1,18 +1,8 @@
 #include "daemon/ask_command.hpp"
 
 #include "daemon/ask_daemon.hpp"
-#include "runtime/async.hpp"
 #include "runtime/file.hpp"
 #include "runtime/json.hpp"
-
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http/empty_body.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <boost/beast/http/write.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -23,68 +13,39 @@ namespace credlet::app {
 
 namespace {
 
-namespace beast = boost::beast;
-namespace http = beast::http;
 using namespace std::chrono_literals;
 using steady = std::chrono::steady_clock;
 
-constexpr auto connect_limit = 3s;
 constexpr auto answer_limit = 10s; // the daemon holds a request for up to five
 constexpr auto pause = 1s;
 constexpr std::size_t max_body = 65536;
 constexpr std::size_t max_token = 65536;
 
+// As `answer` has it, but there are credentials in it.
 struct pod_answer {
     unsigned status = 0;
     secret_string body;
 };
 
-awaitable<result<pod_answer>> ask(const container_uri& uri, const secret_string& token) {
-    beast::tcp_stream stream(co_await asio::this_coro::executor);
-    stream.expires_after(connect_limit);
-    if (const auto [ec] = co_await stream.async_connect(uri.where, as_result); ec)
-        co_return fail(errc::connect_failed,
-                       ec == beast::error::timeout ? "no answer in time" : ec.message());
-
-    http::request<http::empty_body> request(http::verb::get, uri.target, 11);
-    request.set(http::field::host, uri.host);
-    request.set(http::field::connection, "close");
-    if (!token.empty())
-        request.set(http::field::authorization, token.reveal());
-    stream.expires_after(answer_limit);
-    if (const auto [ec, n] = co_await http::async_write(stream, request, as_result); ec)
-        co_return fail(errc::connection_lost, ec.message());
-
-    http::response_parser<http::string_body> parser;
-    parser.body_limit(max_body);
-    beast::flat_buffer buffer;
-    if (const auto [ec, n] = co_await http::async_read(stream, buffer, parser, as_result); ec)
-        co_return fail(errc::connection_lost,
-                       ec == beast::error::timeout ? "no answer in time" : ec.message());
-    pod_answer a;
-    a.status = parser.get().result_int();
-    a.body = secret_string(parser.get().body());
-    co_return a;
-}
-
 result<pod_answer> ask_once(const ask_options& o) {
-    secret_string token;
+    question q;
+    q.where = o.uri.where;
+    q.host = o.uri.host;
+    q.target = o.uri.target;
+    q.answer_limit = answer_limit;
+    q.max_body = max_body;
     if (!o.token_file.empty()) {
         auto read = read_secret_file(o.token_file, max_token);
         if (!read)
             return read.error();
         // A file written by hand ends with a newline.
         const auto text = read->reveal();
-        token = secret_string(text.substr(0, text.find_last_not_of("\r\n") + 1));
+        q.authorization = secret_string(text.substr(0, text.find_last_not_of("\r\n") + 1));
     }
-    asio::io_context loop(1);
-    result<pod_answer> answered = fail(errc::internal, "not asked");
-    asio::co_spawn(loop, ask(o.uri, token), [&](const std::exception_ptr& failure, result<pod_answer> a) {
-        if (!failure)
-            answered = std::move(a);
-    });
-    loop.run();
-    return answered;
+    const auto answered = ask(q);
+    if (!answered)
+        return answered.error();
+    return pod_answer{answered->status, secret_string(answered->body)};
 }
 
 } // namespace

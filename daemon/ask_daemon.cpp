@@ -19,33 +19,34 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 using namespace std::chrono_literals;
 
-constexpr auto connect_limit = 3s;
+constexpr auto step_limit = 3s;
 
 std::string reason(const boost::system::error_code& ec) {
     return ec == beast::error::timeout ? "no answer in time" : ec.message();
 }
 
-awaitable<result<admin_answer>> ask(asio::generic::stream_protocol::endpoint daemon, std::string host,
-                                    std::string target, std::chrono::milliseconds answer_limit) {
+awaitable<result<answer>> exchange(const question& q) {
     beast::basic_stream<asio::generic::stream_protocol> stream(co_await asio::this_coro::executor);
-    stream.expires_after(connect_limit);
-    if (const auto [ec] = co_await stream.async_connect(daemon, as_result); ec)
+    stream.expires_after(step_limit);
+    if (const auto [ec] = co_await stream.async_connect(q.where, as_result); ec)
         co_return fail(errc::connect_failed, reason(ec));
 
-    http::request<http::empty_body> request(http::verb::get, target, 11);
-    request.set(http::field::host, host);
+    http::request<http::empty_body> request(http::verb::get, q.target, 11);
+    request.set(http::field::host, q.host);
     request.set(http::field::connection, "close");
-    stream.expires_after(connect_limit);
+    if (!q.authorization.empty())
+        request.set(http::field::authorization, q.authorization.reveal());
+    stream.expires_after(step_limit);
     if (const auto [ec, n] = co_await http::async_write(stream, request, as_result); ec)
         co_return fail(errc::connection_lost, reason(ec));
 
     http::response_parser<http::string_body> parser;
-    parser.body_limit(max_admin_answer);
+    parser.body_limit(q.max_body);
     beast::flat_buffer buffer;
-    stream.expires_after(answer_limit);
+    stream.expires_after(q.answer_limit);
     if (const auto [ec, n] = co_await http::async_read(stream, buffer, parser, as_result); ec)
         co_return fail(errc::connection_lost, reason(ec));
-    admin_answer a;
+    answer a;
     a.status = parser.get().result_int();
     a.body = std::move(parser.get().body());
     co_return a;
@@ -53,19 +54,26 @@ awaitable<result<admin_answer>> ask(asio::generic::stream_protocol::endpoint dae
 
 } // namespace
 
-result<admin_answer> ask_daemon(const admin_address& where, const std::string& target,
-                                std::chrono::milliseconds answer_limit) {
-    const bool by_path = std::holds_alternative<unix_path>(where);
+result<answer> ask(const question& q) {
     asio::io_context loop(1);
-    result<admin_answer> answered = fail(errc::internal, "not asked");
-    asio::co_spawn(loop,
-                   ask(endpoint_of(where), by_path ? "localhost" : text_of(where), target, answer_limit),
-                   [&](const std::exception_ptr& failure, result<admin_answer> a) {
-                       if (!failure)
-                           answered = std::move(a);
-                   });
+    result<answer> answered = fail(errc::internal, "not asked");
+    asio::co_spawn(loop, exchange(q), [&](const std::exception_ptr& failure, result<answer> a) {
+        if (!failure)
+            answered = std::move(a);
+    });
     loop.run();
     return answered;
+}
+
+result<answer> ask_daemon(const admin_address& where, const std::string& target,
+                          std::chrono::milliseconds answer_limit) {
+    question q;
+    q.where = endpoint_of(where);
+    q.host = std::holds_alternative<unix_path>(where) ? "localhost" : text_of(where);
+    q.target = target;
+    q.answer_limit = answer_limit;
+    q.max_body = max_admin_answer;
+    return ask(q);
 }
 
 std::string harmless(std::string_view text) {

@@ -49,18 +49,26 @@ public:
     }
 
 private:
+    // What somebody else counts, as a family of one series.
+    static prometheus::MetricFamily alone(std::string name, std::string help, prometheus::MetricType type,
+                                          const prometheus::ClientMetric& m) {
+        prometheus::MetricFamily f;
+        f.name = std::move(name);
+        f.help = std::move(help);
+        f.type = type;
+        f.metric.push_back(m);
+        return f;
+    }
+
     prometheus::MetricFamily dropped_lines() {
         prometheus::ClientMetric m;
         {
             const std::lock_guard lock(mutex_);
             m.counter.value = read_dropped_ ? static_cast<double>(read_dropped_()) : 0;
         }
-        prometheus::MetricFamily f;
-        f.name = "credlet_log_lines_dropped_total";
-        f.help = "Log lines lost because the output did not take them.";
-        f.type = prometheus::MetricType::Counter;
-        f.metric.push_back(std::move(m));
-        return f;
+        return alone("credlet_log_lines_dropped_total",
+                     "Log lines lost because the output did not take them.", prometheus::MetricType::Counter,
+                     m);
     }
 
     prometheus::MetricFamily readiness() {
@@ -69,12 +77,10 @@ private:
             const std::lock_guard lock(mutex_);
             m.gauge.value = read_ready_ && read_ready_() ? 1 : 0;
         }
-        prometheus::MetricFamily f;
-        f.name = "credlet_ready";
-        f.help = "1 when pods can be served: pods and service accounts are listed and a listener is open.";
-        f.type = prometheus::MetricType::Gauge;
-        f.metric.push_back(std::move(m));
-        return f;
+        return alone(
+            "credlet_ready",
+            "1 when pods can be served: pods and service accounts are listed and a listener is open.",
+            prometheus::MetricType::Gauge, m);
     }
 
     prometheus::Registry families_;
