@@ -14,6 +14,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,22 @@ struct explain_step {
     std::string advice;  // when not ok: what to do about it
 };
 
+// A pod that is to have a listener in its network namespace: live, not on the host network, not a static one.
+struct listened_pod {
+    std::string uid;
+    std::string namespace_name, name;
+    std::vector<asio::ip::address> addresses; // published so far
+    friend bool operator==(const listened_pod&, const listened_pod&) = default;
+};
+
+// Where a pod's listener stands, for explain: see metadata/pod_network/pod_listeners.hpp.
+struct pod_listener_state {
+    bool open = false;
+    std::string
+        detail; // where it listens, and how its namespace was found; or what it waits for, or what failed
+    std::string advice; // when something failed: what to do about it
+};
+
 class service {
 public:
     virtual ~service() = default;
@@ -72,6 +89,19 @@ public:
     // Tries what a request of that pod would need, up to a real STS call where nothing is cached.
     virtual awaitable<std::vector<explain_step>> explain(std::string namespace_name,
                                                          std::string pod_name) = 0;
+
+    // Calls back with all pods that are to have a listener, now and whenever they change, behind the view
+    // that has them. only_with_role: those whose service account has a role.
+    virtual void watch_listened_pods(bool only_with_role,
+                                     std::function<void(std::vector<listened_pod>)> changed) = 0;
+    // What explain says of a pod's listener. None: it is not known.
+    virtual void
+    explain_listeners(std::function<std::optional<pod_listener_state>(const std::string& pod_uid)> state) = 0;
+
+    // Serving loop. A socket that listens in the network namespace of that pod: who comes through it is that
+    // pod. key: to close it by.
+    virtual result<void> listen_for_pod(std::uint64_t key, std::string pod_uid, descriptor socket) = 0;
+    virtual void close_listener(std::uint64_t key) = 0;
 
     // Serving loop. The addresses are shared with a process that does the same: see
     // runtime/shared_address.hpp.

@@ -24,6 +24,9 @@ namespace credlet::metadata {
 struct caller {
     address_key peer;
     asio::ip::address local;
+    // The uid of the pod in whose network namespace it came in: then that says who it is, and the address
+    // says nothing. Or nullptr.
+    const std::string* listener_pod = nullptr;
 };
 
 struct step {

@@ -9,6 +9,7 @@
 
 #include "runtime/async.hpp"
 #include "runtime/clock.hpp"
+#include "runtime/descriptor.hpp"
 #include "runtime/http_request_parser.hpp"
 #include "runtime/secret.hpp"
 
@@ -69,7 +70,15 @@ struct connection_info {
     asio::ip::address peer; // an IPv4-mapped IPv6 address is given as IPv4
     std::uint16_t peer_port = 0;
     asio::ip::tcp::endpoint local;
-    std::size_t listener = 0; // index in the order of listen() calls
+    std::size_t listener = 0; // index in the order of listen() calls; of a private listener, nothing
+    std::shared_ptr<const std::string> owner{}; // of the private listener it came through; or nullptr
+};
+
+// A listening socket, made elsewhere, that nobody can reach but the one it is for. All connections through
+// the private listeners of one owner count as one peer, whatever their addresses.
+struct private_listener {
+    descriptor socket; // of make_listening_socket()
+    std::shared_ptr<const std::string> owner;
 };
 
 // A request that outlives its buffer, for answers that take time. The head must come from parse_request_head,
@@ -130,7 +139,14 @@ public:
     virtual result<std::size_t> listen(const unix_path& where) = 0;
     // Likewise, but other processes may do so too, and take over in turn: see runtime/shared_address.hpp.
     virtual result<std::size_t> listen_shared(const asio::ip::tcp::endpoint& where) = 0;
-    // In the order of the listen() calls, with the ports that port 0 became; a default one for a unix socket.
+    // The key is the caller's, to close it by. Fails only when a drain has begun (errc::cancelled) or the
+    // socket does not listen; it is closed then.
+    virtual result<void> listen(std::uint64_t key, private_listener listener) = 0;
+    // Closes a private listener. Its connections are closed too; where a request is being answered, behind
+    // that answer. No error if there is none of that key.
+    virtual void close_listener(std::uint64_t key) = 0;
+    // In the order of the listen() calls without a key, with the ports that port 0 became; a default one for
+    // a unix socket.
     [[nodiscard]] virtual std::vector<asio::ip::tcp::endpoint> endpoints() const = 0;
     [[nodiscard]] virtual std::size_t connections() const = 0;
     // Closes every connection of a peer: its address now belongs to somebody else. Where a request is being
