@@ -78,6 +78,10 @@ inline constexpr std::array<std::string_view, 9> restart_reasons{
     "closed", "expired", "throttled", "denied", "unavailable", "connection", "idle", "decode", "other"};
 inline constexpr std::array<std::string_view, 5> pod_states{"live", "terminating", "terminal", "host_network",
                                                             "other"};
+inline constexpr std::array<std::string_view, 4> pod_listener_states{"listening", "waiting", "failed",
+                                                                     "other"};
+inline constexpr std::array<std::string_view, 7> pod_listener_failures{
+    "port_taken", "wrong_addresses", "shared_namespace", "limit", "denied", "io", "other"};
 inline constexpr std::array<std::string_view, 3> reloaded_things{"token", "ca", "other"};
 
 } // namespace credlet::metrics

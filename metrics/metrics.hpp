@@ -82,12 +82,26 @@ public:
     virtual void jwks_fetched(std::string_view result) = 0; // credlet_jwks_fetches_total{result}
 };
 
+// Of the listeners inside pods' network namespaces; nothing but zeros where there are none.
+class pod_listener_metrics {
+public:
+    virtual ~pod_listener_metrics() = default;
+    virtual void pods(std::string_view state,
+                      std::size_t count) = 0; // credlet_pod_listeners{state=listening|waiting|failed}
+    // A pod's listener begins to fail, or fails for another reason: credlet_pod_listener_failures_total.
+    // reason: port_taken, wrong_addresses, shared_namespace, limit, denied, io.
+    virtual void failed(std::string_view reason) = 0;
+    // after: the first sign of the pod's sandbox. credlet_pod_listener_open_seconds.
+    virtual void opened(std::chrono::nanoseconds after) = 0;
+};
+
 class registry {
 public:
     virtual ~registry() = default;
     virtual serving_metrics& serving() = 0;
     virtual sts_metrics& sts() = 0;
     virtual kubernetes_metrics& kubernetes() = 0;
+    virtual pod_listener_metrics& pod_listeners() = 0;
     // Both are asked when scraped, on the thread that calls expose().
     virtual void log_dropped(std::function<std::uint64_t()> read) = 0; // credlet_log_lines_dropped_total
     virtual void

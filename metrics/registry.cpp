@@ -12,7 +12,10 @@ namespace {
 
 class prometheus_registry final : public registry {
 public:
-    explicit prometheus_registry(const clock& time) : sts_(families_), kubernetes_(families_, time) {
+    explicit prometheus_registry(const clock& time)
+        : sts_(families_),
+          kubernetes_(families_, time),
+          pod_listeners_(families_) {
         prometheus::BuildGauge()
             .Name("credlet_build_info")
             .Help("Always 1; the version is in the label.")
@@ -24,6 +27,7 @@ public:
     serving_metrics& serving() override { return serving_; }
     sts_metrics& sts() override { return sts_; }
     kubernetes_metrics& kubernetes() override { return kubernetes_; }
+    pod_listener_metrics& pod_listeners() override { return pod_listeners_; }
 
     void log_dropped(std::function<std::uint64_t()> read) override {
         const std::lock_guard lock(mutex_);
@@ -87,6 +91,7 @@ private:
     serving_instruments serving_;
     sts_instruments sts_;
     kubernetes_instruments kubernetes_;
+    pod_listener_instruments pod_listeners_;
     process_metrics process_;
     std::mutex mutex_;
     std::function<std::uint64_t()> read_dropped_;

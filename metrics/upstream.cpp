@@ -18,6 +18,11 @@ prometheus::Histogram::BucketBoundaries upstream_bounds() {
     return {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
 }
 
+// 1 ms to 10 s: from an event of the kernel to one that took a good many looks.
+prometheus::Histogram::BucketBoundaries opening_bounds() {
+    return {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
+}
+
 double seconds(std::chrono::nanoseconds d) { return std::chrono::duration<double>(d).count(); }
 
 std::string_view name_of(watched w) { return resources[static_cast<std::size_t>(w)]; }
@@ -160,6 +165,29 @@ std::vector<prometheus::MetricFamily> kubernetes_instruments::Collect() const {
         ages.metric.push_back(std::move(m));
     }
     return {std::move(ages)};
+}
+
+pod_listener_instruments::pod_listener_instruments(prometheus::Registry& registry)
+    : pods_(
+          BuildGauge(), registry, "credlet_pod_listeners",
+          "Pods that are to have a listener in their network namespace: listening, waiting (not found yet), "
+          "failed.",
+          {{"state", pod_listener_states}}),
+      failures_(BuildCounter(), registry, "credlet_pod_listener_failures_total",
+                "Times a pod's listener began to fail, or to fail for another reason.",
+                {{"reason", pod_listener_failures}}),
+      open_durations_(BuildHistogram()
+                          .Name("credlet_pod_listener_open_seconds")
+                          .Help("Time from the first sign of a pod's sandbox to its listener.")
+                          .Register(registry)
+                          .Add({}, opening_bounds())) {}
+
+void pod_listener_instruments::pods(std::string_view state, std::size_t count) {
+    pods_.at(state).Set(static_cast<double>(count));
+}
+
+void pod_listener_instruments::opened(std::chrono::nanoseconds after) {
+    open_durations_.Observe(seconds(after));
 }
 
 } // namespace credlet::metrics

@@ -63,4 +63,17 @@ private:
     std::array<std::atomic<std::int64_t>, 2> last_alive_;
 };
 
+class pod_listener_instruments final : public pod_listener_metrics {
+public:
+    explicit pod_listener_instruments(prometheus::Registry& registry);
+    void pods(std::string_view state, std::size_t count) override;
+    void failed(std::string_view reason) override { failures_.at(reason).Increment(); }
+    void opened(std::chrono::nanoseconds after) override;
+
+private:
+    closed_family<prometheus::Gauge> pods_;
+    closed_family<prometheus::Counter> failures_;
+    prometheus::Histogram& open_durations_;
+};
+
 } // namespace credlet::metrics

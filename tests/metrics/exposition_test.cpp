@@ -16,12 +16,12 @@ using test::parse_exposition;
 
 // T36: no label and no value can be made of a secret.
 template <class Secret>
-concept can_be_a_label =
-    requires(kubernetes_metrics& k, sts_metrics& s, serving_metrics& m, const Secret& secret) {
-        requires requires { m.rejected(secret); } || requires { k.pods(secret, 1); } || requires {
-            s.request(secret, "ok", 1ns);
-        } || requires { s.request("AssumeRole", secret, 1ns); };
-    };
+concept can_be_a_label = requires(kubernetes_metrics& k, sts_metrics& s, serving_metrics& m,
+                                  pod_listener_metrics& p, const Secret& secret) {
+    requires requires { m.rejected(secret); } || requires { k.pods(secret, 1); } || requires {
+        s.request(secret, "ok", 1ns);
+    } || requires { s.request("AssumeRole", secret, 1ns); } || requires { p.failed(secret); };
+};
 static_assert(can_be_a_label<std::string>);
 static_assert(!can_be_a_label<secret_string>);
 
@@ -62,6 +62,9 @@ TEST_CASE("every family has help and type, its unit in its name, and counters en
         {"credlet_pods", "gauge"},
         {"credlet_reloads_total", "counter"},
         {"credlet_jwks_fetches_total", "counter"},
+        {"credlet_pod_listeners", "gauge"},
+        {"credlet_pod_listener_failures_total", "counter"},
+        {"credlet_pod_listener_open_seconds", "histogram"},
         {"credlet_log_lines_dropped_total", "counter"},
         {"credlet_ready", "gauge"},
         {"process_cpu_seconds_total", "counter"},
@@ -89,6 +92,12 @@ TEST_CASE("series that can be known in advance are there from the first scrape")
     CHECK(e.at("credlet_credentials{state=\"stale\"}") == 0);
     CHECK(e.at("credlet_jwks_fetches_total{result=\"ok\"}") == 0);
     CHECK(e.at("credlet_reloads_total{result=\"ok\",what=\"ca\"}") == 0);
+    for (const std::string state : {"listening", "waiting", "failed"})
+        CHECK(e.at("credlet_pod_listeners{state=\"" + state + "\"}") == 0);
+    for (const std::string reason :
+         {"port_taken", "wrong_addresses", "shared_namespace", "limit", "denied", "io"})
+        CHECK(e.at("credlet_pod_listener_failures_total{reason=\"" + reason + "\"}") == 0);
+    CHECK(e.at("credlet_pod_listener_open_seconds_count") == 0);
 }
 
 TEST_CASE("T37: random paths, codes, reasons and roles make no new series") {
@@ -110,6 +119,8 @@ TEST_CASE("T37: random paths, codes, reasons and roles make no new series") {
         r->kubernetes().pods(text, 1);
         r->kubernetes().token_reloaded(text, true);
         r->kubernetes().jwks_fetched(text);
+        r->pod_listeners().pods(text, 1);
+        r->pod_listeners().failed(text);
         if (i % 100 == 0) {
             r->sts().expiry(text, text, text, time.wall());
             r->sts().expiry_gone(text, text, text + "?");
@@ -177,6 +188,14 @@ TEST_CASE("what the upstream loop reports is what is exposed") {
     r->kubernetes().pods("live", 12);
     r->kubernetes().token_reloaded("token", false);
     r->kubernetes().jwks_fetched("timed_out");
+    r->pod_listeners().pods("listening", 250);
+    r->pod_listeners().pods("waiting", 2);
+    r->pod_listeners().pods("waiting", 1);
+    r->pod_listeners().failed("port_taken");
+    r->pod_listeners().failed("port_taken");
+    r->pod_listeners().opened(900us);
+    r->pod_listeners().opened(40ms);
+    r->pod_listeners().opened(11s);
     r->log_dropped([] { return std::uint64_t{42}; });
     const auto e = parse_exposition(r->expose());
     CHECK(e.at("credlet_credentials{state=\"renewing\"}") == 3);
@@ -193,6 +212,15 @@ TEST_CASE("what the upstream loop reports is what is exposed") {
     CHECK(e.at("credlet_pods{state=\"live\"}") == 12);
     CHECK(e.at("credlet_reloads_total{result=\"error\",what=\"token\"}") == 1);
     CHECK(e.at("credlet_jwks_fetches_total{result=\"timed_out\"}") == 1);
+    CHECK(e.at("credlet_pod_listeners{state=\"listening\"}") == 250);
+    CHECK(e.at("credlet_pod_listeners{state=\"waiting\"}") == 1);
+    CHECK(e.at("credlet_pod_listener_failures_total{reason=\"port_taken\"}") == 2);
+    CHECK(e.at("credlet_pod_listener_failures_total{reason=\"io\"}") == 0);
+    CHECK(e.at("credlet_pod_listener_open_seconds_bucket{le=\"0.001\"}") == 1);
+    CHECK(e.at("credlet_pod_listener_open_seconds_bucket{le=\"0.025\"}") == 1);
+    CHECK(e.at("credlet_pod_listener_open_seconds_bucket{le=\"0.05\"}") == 2);
+    CHECK(e.at("credlet_pod_listener_open_seconds_bucket{le=\"10\"}") == 2);
+    CHECK(e.at("credlet_pod_listener_open_seconds_count") == 3);
     CHECK(e.at("credlet_log_lines_dropped_total") == 42);
 }
 
