@@ -47,11 +47,11 @@ class namespace_visitor {
 public:
     static result<namespace_visitor> make();
 
-    // Calls f on this thread with the namespace as its own, then returns home. f must make no thread. The
-    // error is that of going there: errc::denied without CAP_SYS_ADMIN. Who cannot return ends the process: a
-    // thread in a stranger's network must do nothing more.
+    // Calls f, which returns a result, on this thread with the namespace as its own, then returns home. f
+    // must make no thread. The error is f's, or that of going there: errc::denied without CAP_SYS_ADMIN. Who
+    // cannot return ends the process: a thread in a stranger's network must do nothing more.
     template <class F>
-    auto inside(const network_namespace& there, F f) const -> result<decltype(f())> {
+    auto inside(const network_namespace& there, F f) const -> decltype(f()) {
         if (auto gone = go(there); !gone)
             return gone.error();
         const home_coming back{*this};

@@ -99,6 +99,9 @@ public:
     };
     void opened(const std::string& uid, const std::vector<outcome>& outcomes, boot_time now);
 
+    // Looking for it, or into what was found, has failed.
+    void failed(const std::string& uid, const error& why, boot_time now);
+
     // Whether the pod listens somewhere and nothing has to be awaited for it.
     [[nodiscard]] bool at_rest(const std::string& uid) const;
 
@@ -129,12 +132,17 @@ private:
         sighting::proof by = sighting::proof::nothing;
         std::optional<namespace_id> net; // whose namespace is open
         std::set<std::size_t> open;      // positions of addresses
+        std::set<std::size_t> absent;    // of those whose family the namespace does not have
         std::optional<listener_failure> failure;
         std::string how, problem; // found how; what fails or is awaited
         std::optional<boot_time> first_sign, mismatched_since;
     };
     void look_again(entry& e, std::chrono::nanoseconds first, std::chrono::nanoseconds most, boot_time now);
-    verdict vacate(entry& e);
+    void release(entry& e);
+    void fail_with(entry& e, listener_failure kind, std::string problem, boot_time now);
+    [[nodiscard]] bool complete(const entry& e) const {
+        return e.open.size() + e.absent.size() == endpoints_;
+    }
 
     std::size_t endpoints_, max_namespaces_;
     std::map<std::string, entry, std::less<>> entries_;
