@@ -397,6 +397,18 @@ std::vector<pod> directory::live_pods(const std::string& service_account_uid,
     return found;
 }
 
+std::vector<listened_pod> directory::listened(bool only_with_role) const {
+    std::vector<listened_pod> found;
+    for (const auto& [uid, entry] : entries_) {
+        if (!entry.known || (only_with_role && !has_roles(*entry.known)))
+            continue;
+        const pod& p = *entry.known->facts;
+        if (!p.host_network && !p.mirror)
+            found.push_back({uid, p.namespace_name, p.name, p.addresses});
+    }
+    return found;
+}
+
 std::shared_ptr<const identity_map> directory::identities() {
     auto map = std::make_shared<identity_map>();
     map->by_uid.reserve(entries_.size());

@@ -66,6 +66,10 @@ public:
     [[nodiscard]] std::vector<pod> live_pods(const std::string& service_account_uid,
                                              const std::string& pod_uid) const override;
 
+    // The live pods with a network of their own, in no order that changes by itself; only_with_role: those
+    // whose service account is annotated.
+    [[nodiscard]] std::vector<listened_pod> listened(bool only_with_role) const;
+
     // Whether some pod here is entitled to them.
     [[nodiscard]] bool retains(const sts::credential_key& key) const { return retained_.contains(key); }
 

@@ -91,6 +91,18 @@ public:
         wake();
     }
 
+    void watch_listened_pods(bool only_with_role, std::function<void(std::vector<listened_pod>)> changed) {
+        flush(); // of whom is told now, the view tells before
+        listened_with_role_ = only_with_role;
+        listened_ = core_.pods().listened(only_with_role);
+        listened_changed_ = std::move(changed);
+        listened_changed_(listened_);
+    }
+
+    void explain_listeners(std::function<std::optional<pod_listener_state>(const std::string&)> state) {
+        listener_state_ = std::move(state);
+    }
+
     awaitable<std::vector<explain_step>> explain(std::string namespace_name, std::string pod_name) {
         explained_pod p;
         p.synced = core_.synced();
@@ -165,8 +177,10 @@ private:
         if (presented_ != nullptr)
             for (const auto& uid : turn.departed)
                 presented_->forget_pod(uid);
-        if (turn.pods_changed)
+        if (turn.pods_changed) {
             count_pods();
+            tell_listened_pods();
+        }
         start(std::move(turn.work));
         set_timer(now);
     }
@@ -177,6 +191,16 @@ private:
         metrics_.pods("terminating", n.terminating);
         metrics_.pods("terminal", n.terminal);
         metrics_.pods("host_network", n.host_network);
+    }
+
+    void tell_listened_pods() {
+        if (!listened_changed_)
+            return;
+        auto present = core_.pods().listened(listened_with_role_);
+        if (present == listened_)
+            return;
+        listened_ = std::move(present);
+        listened_changed_(listened_);
     }
 
     void start(broker_work work) {
@@ -244,6 +268,10 @@ private:
     cluster* cluster_ = nullptr;
     presented_tokens* presented_ = nullptr;
     waiters credentials_changed_; // explanations that wait for an outcome
+    std::function<void(std::vector<listened_pod>)> listened_changed_;
+    bool listened_with_role_ = false;
+    std::vector<listened_pod> listened_; // as told last
+    std::function<std::optional<pod_listener_state>(const std::string&)> listener_state_;
     bool flush_posted_ = false;
     asio::steady_timer timer_;
     std::optional<boot_time> timer_set_for_;
@@ -317,6 +345,21 @@ public:
     awaitable<std::vector<explain_step>> explain(std::string namespace_name, std::string pod_name) override {
         return upstream_.explain(std::move(namespace_name), std::move(pod_name));
     }
+
+    void watch_listened_pods(bool only_with_role,
+                             std::function<void(std::vector<listened_pod>)> changed) override {
+        upstream_.watch_listened_pods(only_with_role, std::move(changed));
+    }
+    void
+    explain_listeners(std::function<std::optional<pod_listener_state>(const std::string&)> state) override {
+        upstream_.explain_listeners(std::move(state));
+    }
+
+    result<void> listen_for_pod(std::uint64_t key, std::string pod_uid, descriptor socket) override {
+        return server_->listen(key,
+                               {std::move(socket), std::make_shared<const std::string>(std::move(pod_uid))});
+    }
+    void close_listener(std::uint64_t key) override { server_->close_listener(key); }
 
     result<std::size_t> listen(const asio::ip::tcp::endpoint& where) override {
         return server_->listen_shared(where);
