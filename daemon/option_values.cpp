@@ -64,6 +64,16 @@ result<asio::ip::tcp::endpoint> parse_endpoint(std::string_view text) {
     return asio::ip::tcp::endpoint(address, port);
 }
 
+result<asio::ip::tcp::endpoint> parse_pod_endpoint(std::string_view text) {
+    auto endpoint = parse_endpoint(text);
+    const bool zone = endpoint && endpoint->address().is_v6() && endpoint->address().to_v6().scope_id() != 0;
+    if (!endpoint || !endpoint->address().is_loopback() || zone || endpoint->port() == 0)
+        return fail(errc::malformed, "must be a loopback address and a port from 1 to 65535, like "
+                                     "127.0.0.1:9799 or [::1]:9799: it is inside of the pods' own network "
+                                     "namespaces");
+    return endpoint;
+}
+
 std::string text_of(const asio::ip::tcp::endpoint& e) {
     const auto host = e.address().to_string();
     return (e.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(e.port());

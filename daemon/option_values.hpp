@@ -13,6 +13,8 @@ namespace credlet::app {
 
 // ADDRESS:PORT, an IPv6 address in brackets. Port 0 takes any free one.
 result<asio::ip::tcp::endpoint> parse_endpoint(std::string_view text);
+// The same, of the loopback, with a port that whoever asks can know beforehand.
+result<asio::ip::tcp::endpoint> parse_pod_endpoint(std::string_view text);
 // Written as it is read.
 std::string text_of(const asio::ip::tcp::endpoint& e);
 // ADDRESS or ADDRESS/32, for IPv6 ADDRESS/128: one of a node's own. A wider network would take what belongs

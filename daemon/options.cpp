@@ -73,8 +73,25 @@ result<void> keep_listeners_apart(const options& o) {
     return {};
 }
 
+// What is asked inside of pods is asked nowhere else, unless both are wanted.
+result<void> choose_listeners(options& o, const all_given& given) {
+    if (!o.pod_listen.empty()) {
+        if (!given.contains("listen"))
+            o.listen.clear();
+        return {};
+    }
+    for (const auto* name : {"pod-listen-for", "max-pod-namespaces", "proc-dir", "cgroup-dir", "netns-dir"})
+        if (const auto found = given.find(name); found != given.end())
+            return fail(errc::malformed, found->second.where +
+                                             " is set, but --pod-listen is not, and without it no "
+                                             "listener is made in pods; set it, or take the other away");
+    return {};
+}
+
 // What only makes sense together.
 result<void> complete(options& o, const all_given& given, const surroundings& around) {
+    if (auto chosen = choose_listeners(o, given); !chosen)
+        return chosen.error();
     if (auto apart = keep_listeners_apart(o); !apart)
         return apart.error();
     if (o.max_connections_per_pod > o.max_connections)

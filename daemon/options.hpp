@@ -33,15 +33,26 @@ namespace credlet::app {
 // https://docs.aws.amazon.com/sdkref/latest/guide/feature-sts-regionalized-endpoints.html
 enum class regional_endpoints { regional, legacy };
 
+// Which pods get a listener of their own.
+enum class pod_choice { all, with_role };
+
 // Defaults stand here; options.cpp says what each means (and `credlet serve --help`).
 struct options {
     using endpoint = asio::ip::tcp::endpoint;
 
     // Where pods ask, and where operators do.
-    std::vector<endpoint> listen{{asio::ip::make_address_v4("169.254.170.23"), 80}};
+    std::vector<endpoint> listen{{asio::ip::make_address_v4("169.254.170.23"), 80}}; // with pod_listen: none
     std::vector<admin_address> admin_listen{endpoint{asio::ip::address_v4::loopback(), 9797}};
     std::vector<endpoint> metrics_listen;
     std::vector<std::string> allowed_hosts;
+
+    // Inside of the pods' own network namespaces.
+    std::vector<endpoint> pod_listen; // loopback addresses
+    pod_choice pod_listen_for = pod_choice::all;
+    std::size_t max_pod_namespaces = 1024;
+    std::string proc_dir = "/proc";
+    std::string cgroup_dir = "/sys/fs/cgroup";
+    std::string netns_dir = "/run/netns";
 
     // Kubernetes; or a file in its place.
     std::string node_name;

@@ -108,6 +108,8 @@ constexpr std::array<named_value<identity_mode>, 4> identity_names{{{"any", iden
                                                                     {"token", identity_mode::token},
                                                                     {"address", identity_mode::address},
                                                                     {"both", identity_mode::both}}};
+constexpr std::array<named_value<pod_choice>, 2> pod_choice_names{
+    {{"all", pod_choice::all}, {"role", pod_choice::with_role}}};
 constexpr std::array<named_value<token_source>, 5> token_source_names{
     {{"auto", token_source::automatic},
      {"caller", token_source::caller},
@@ -130,7 +132,8 @@ std::vector<setting> make_settings() {
     std::vector<setting> s;
     const auto path = [](std::string_view text) { return parse_path(text); };
 
-    s.push_back(many<o::endpoint>("listen", "ADDR:PORT", "where pods ask (default 169.254.170.23:80)",
+    s.push_back(many<o::endpoint>("listen", "ADDR:PORT",
+                                  "where pods ask (default 169.254.170.23:80; none with --pod-listen)",
                                   &o::listen, parse_endpoint));
     s.push_back(many<admin_address>("admin-listen", "ADDR:PORT|unix:/PATH",
                                     "metrics, health and explain (default 127.0.0.1:9797)", &o::admin_listen,
@@ -140,6 +143,24 @@ std::vector<setting> make_settings() {
     s.push_back(many<std::string>("allowed-host", "HOST",
                                   "Host header accepted besides the addresses listened on", &o::allowed_hosts,
                                   parse_host));
+
+    s.push_back(many<o::endpoint>("pod-listen", "ADDR:PORT",
+                                  "loopback address inside of each pod's network namespace, where that pod "
+                                  "asks",
+                                  &o::pod_listen, parse_pod_endpoint));
+    s.push_back(choice<pod_choice>("pod-listen-for",
+                                   "role: only pods whose service account has a role (default all)",
+                                   &o::pod_listen_for, pod_choice_names));
+    s.push_back(one<std::size_t>("max-pod-namespaces", "N",
+                                 "pods' network namespaces open at once (default 1024)",
+                                 &o::max_pod_namespaces, count(1, 100'000)));
+    s.push_back(
+        one<std::string>("proc-dir", "DIR", "the node's processes (default /proc)", &o::proc_dir, path));
+    s.push_back(one<std::string>("cgroup-dir", "DIR", "the node's control groups (default /sys/fs/cgroup)",
+                                 &o::cgroup_dir, path));
+    s.push_back(one<std::string>("netns-dir", "DIR",
+                                 "where the runtime pins network namespaces (default /run/netns)",
+                                 &o::netns_dir, path));
 
     s.push_back(one<std::string>("node-name", "NAME", "this node's name in Kubernetes", &o::node_name,
                                  parse_dns_name, {"NODE_NAME"}));

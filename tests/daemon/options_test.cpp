@@ -65,6 +65,7 @@ options::endpoint at(const char* address, std::uint16_t port) {
 TEST_CASE("inside a pod nothing but the node's name and the region must be said") {
     const auto o = fake_surroundings{}.serve({});
     CHECK(o.listen == std::vector{at("169.254.170.23", 80)});
+    CHECK(o.pod_listen.empty());
     CHECK(o.metrics_listen.empty());
     CHECK(o.admin_listen == std::vector<admin_address>{at("127.0.0.1", 9797)});
     CHECK(o.node_name == "node-1");
@@ -90,6 +91,19 @@ TEST_CASE("every flag is taken") {
                                               "0.0.0.0:9798",
                                               "--allowed-host",
                                               "credlet.internal",
+                                              "--pod-listen",
+                                              "127.0.0.1:9799",
+                                              "--pod-listen=[::1]:9799",
+                                              "--pod-listen-for",
+                                              "role",
+                                              "--max-pod-namespaces",
+                                              "300",
+                                              "--proc-dir",
+                                              "/host/proc",
+                                              "--cgroup-dir",
+                                              "/host/sys/fs/cgroup",
+                                              "--netns-dir",
+                                              "/host/run/netns",
                                               "--node-name",
                                               "other",
                                               "--kube-api",
@@ -159,6 +173,12 @@ TEST_CASE("every flag is taken") {
     CHECK(o.admin_listen == std::vector<admin_address>{at("::", 9000), unix_path{"/run/credlet/admin.sock"}});
     CHECK(o.metrics_listen == std::vector{at("0.0.0.0", 9798)});
     CHECK(o.allowed_hosts == std::vector<std::string>{"credlet.internal"});
+    CHECK(o.pod_listen == std::vector{at("127.0.0.1", 9799), at("::1", 9799)});
+    CHECK(o.pod_listen_for == pod_choice::with_role);
+    CHECK(o.max_pod_namespaces == 300);
+    CHECK(o.proc_dir == "/host/proc");
+    CHECK(o.cgroup_dir == "/host/sys/fs/cgroup");
+    CHECK(o.netns_dir == "/host/run/netns");
     CHECK(o.node_name == "other");
     CHECK(o.kube_api->port == 6443);
     CHECK(o.kube_token_file == "/t");
@@ -270,6 +290,12 @@ TEST_CASE("every value out of bounds is refused") {
           "localhost:80", "127.0.0.1:8x", "[::1]80"}},
         {"admin-listen", {":80", "1.2.3:80", "unix:admin", "/run/admin"}},
         {"metrics-listen", {"9798", "unix:/run/metrics"}},
+        {"pod-listen",
+         {"", "9799", "127.0.0.1", "127.0.0.1:0", "[::1]:0", "0.0.0.0:9799", "[::]:9799", "169.254.170.23:80",
+          "10.0.0.1:9799", "[::ffff:127.0.0.1]:9799", "[::1%1]:9799", "localhost:9799"}},
+        {"pod-listen-for", {"none", "ALL"}},
+        {"max-pod-namespaces", {"0", "100001", "x"}},
+        {"proc-dir", {""}},
         {"node-name", {"Node", "a b", "-a", "a..b", "a.", std::string(254, 'a')}},
         {"kube-api", {"http://10.0.0.1", "10.0.0.1", "https://", "https://user:pw@host"}},
         {"sts-endpoint", {"http://sts.us-east-1.amazonaws.com", "https://host?x=1", "https://host/a/../b"}},
@@ -359,6 +385,49 @@ TEST_CASE("what only makes sense together is checked together") {
     CHECK(s.serve({"--pods-file", "/pods.json", "--region", "us-east-1"}).pods_file == "/pods.json");
     CHECK(holds(s.refusal({"--pods-file", "/p", "--kube-api", "https://k", "--region", "us-east-1"}),
                 "--kube-api is set too"));
+}
+
+TEST_CASE("with a listener in each pod there is none on the node, unless that is wanted too") {
+    fake_surroundings s;
+    auto o = s.serve({"--pod-listen", "127.0.0.1:9799"});
+    CHECK(o.pod_listen == std::vector{at("127.0.0.1", 9799)});
+    CHECK(o.listen.empty());
+    CHECK(o.pod_listen_for == pod_choice::all);
+    CHECK(o.max_pod_namespaces == 1024);
+    o = s.serve({"--pod-listen", "127.0.0.1:9799", "--listen", "169.254.170.23:80"});
+    CHECK(o.listen == std::vector{at("169.254.170.23", 80)});
+    s.variables["CREDLET_POD_LISTEN"] = "127.0.0.1:9799,[::1]:9799";
+    o = s.serve({});
+    CHECK(o.pod_listen == std::vector{at("127.0.0.1", 9799), at("::1", 9799)});
+    CHECK(o.listen.empty());
+}
+
+TEST_CASE("a listener in pods may have the address of one on the node: it is in another namespace") {
+    const fake_surroundings s;
+    CHECK(s.serve({"--pod-listen", "127.0.0.1:9797", "--admin-listen", "127.0.0.1:9797"}).pod_listen.size() ==
+          1);
+    CHECK(s.serve({"--pod-listen", "127.0.0.1:80", "--listen", "127.0.0.1:80", "--metrics-listen",
+                   "127.0.0.1:81"})
+              .listen.size() == 1);
+    CHECK(
+        s.serve({"--pod-listen", "127.0.0.1:9798", "--metrics-listen", "127.0.0.1:9798"}).pod_listen.size() ==
+        1);
+    CHECK(s.serve({"--pod-listen", "127.0.0.1:9799", "--pods-file", "/p"}).pod_listen.size() == 1);
+    CHECK(holds(s.refusal({"--pod-listen", "[::1]:9799", "--pod-listen", "[0::1]:9799"}), "twice"));
+}
+
+TEST_CASE("what is said of listeners in pods without --pod-listen is refused") {
+    fake_surroundings s;
+    for (const auto& [name, value] : std::map<std::string, std::string>{{"pod-listen-for", "role"},
+                                                                        {"max-pod-namespaces", "10"},
+                                                                        {"proc-dir", "/host/proc"},
+                                                                        {"cgroup-dir", "/host/sys/fs/cgroup"},
+                                                                        {"netns-dir", "/host/run/netns"}}) {
+        CHECK(holds(s.refusal({"--" + name, value}), "--" + name + " is set, but --pod-listen is not"));
+        CHECK(s.parse({"serve", "--pod-listen", "127.0.0.1:9799", "--" + name, value}).has_value());
+    }
+    s.variables["CREDLET_POD_LISTEN_FOR"] = "role";
+    CHECK(holds(s.refusal({}), "CREDLET_POD_LISTEN_FOR is set, but --pod-listen is not"));
 }
 
 TEST_CASE("a configuration file with an unknown setting, several values for one, or no end is refused") {
@@ -476,5 +545,5 @@ TEST_CASE("settings have names of their own") {
     std::set<std::string> names;
     for (const auto& setting : all_settings())
         CHECK(names.insert(setting.name).second);
-    CHECK(names.size() == 38);
+    CHECK(names.size() == 44);
 }
