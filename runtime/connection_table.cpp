@@ -4,7 +4,7 @@
 
 namespace credlet {
 
-connection_table::admission connection_table::admit(const asio::ip::address& peer) const {
+connection_table::admission connection_table::admit(const peer_id& peer) const {
     const std::size_t held = held_by(peer);
     if (held >= max_per_peer_) {
         open_connection* const own = longest_idle_of(peer);
@@ -30,7 +30,7 @@ connection_table::admission connection_table::admit(const asio::ip::address& pee
     return chosen == nullptr ? admission{verdict::server_full} : admission{verdict::after_eviction, chosen};
 }
 
-open_connection* connection_table::longest_idle_of(const asio::ip::address& peer) const {
+open_connection* connection_table::longest_idle_of(const peer_id& peer) const {
     open_connection* chosen = nullptr;
     for (open_connection* candidate : all_) {
         if (candidate->is_idle() && candidate->peer() == peer &&
@@ -57,7 +57,7 @@ void connection_table::remove(open_connection& connection) {
         held_.erase(count);
 }
 
-std::size_t connection_table::held_by(const asio::ip::address& peer) const {
+std::size_t connection_table::held_by(const peer_id& peer) const {
     const auto count = held_.find(peer);
     return count == held_.end() ? 0 : count->second;
 }

@@ -1,5 +1,7 @@
 #include "runtime/file.hpp"
 
+#include "runtime/descriptor.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
@@ -15,34 +17,22 @@ constexpr std::size_t read_size = std::size_t{16} * 1024;
 
 std::string reason(int number) { return std::generic_category().message(number); }
 
-struct open_file {
-    explicit open_file(const std::string& path)
-        : descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
-    open_file(const open_file&) = delete;
-    open_file& operator=(const open_file&) = delete;
-    ~open_file() {
-        if (descriptor >= 0)
-            ::close(descriptor);
-    }
-    const int descriptor;
-};
-
 // Text: std::string or secret_string. Read into its own memory, so that a secret has no other copy.
 template <class Text>
 result<Text> read_whole(const std::string& path, std::size_t max_bytes) {
-    const open_file file(path);
-    if (file.descriptor < 0)
+    const descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!file)
         return fail(errno == ENOENT ? errc::not_found : errc::io_failed,
                     "cannot open '" + path + "': " + reason(errno));
     struct stat about{};
-    if (::fstat(file.descriptor, &about) != 0 || !S_ISREG(about.st_mode))
+    if (::fstat(file.get(), &about) != 0 || !S_ISREG(about.st_mode))
         return fail(errc::io_failed, "cannot read '" + path + "': not a regular file");
 
     Text text;
     std::size_t size = 0;
     for (;;) {
         text.resize(std::min(size + read_size, max_bytes + 1));
-        const ssize_t n = ::read(file.descriptor, text.data() + size, text.size() - size);
+        const ssize_t n = ::read(file.get(), text.data() + size, text.size() - size);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

@@ -3,14 +3,11 @@
 #include "runtime/http_session.hpp"
 #include "runtime/shared_address.hpp"
 
-#include <boost/asio/ip/v6_only.hpp>
-
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <sstream>
 #include <sys/socket.h>
-#include <unistd.h>
+#include <system_error>
 
 namespace credlet {
 
@@ -23,12 +20,6 @@ using asio::ip::tcp;
 // Connections accepted before others have their turn.
 constexpr int accepted_per_turn = 64;
 constexpr auto pause_after_failure = 100ms;
-constexpr std::uint32_t first_place = 0; // in the row of those who share an address
-// Per connection; the kernel doubles them. A head is at most 24 KiB and an answer of ten, so this is plenty,
-// while what callers do not read or finish stays within some hundred KiB each of this process's memory
-// account.
-constexpr int receive_buffer = 32 * 1024;
-constexpr int send_buffer = 64 * 1024;
 
 // One peer, one address: no IPv4-mapped form, no zone.
 asio::ip::address canonical(const asio::ip::address& address) {
@@ -69,36 +60,30 @@ tcp::endpoint tcp_endpoint(const stream_protocol::endpoint& e) {
     return tcp;
 }
 
-int open_reserve() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
+descriptor open_spare() { return descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
 } // namespace
 
-reserve_descriptor::reserve_descriptor() : descriptor_(open_reserve()) {}
-
-reserve_descriptor::~reserve_descriptor() {
-    if (descriptor_ >= 0)
-        ::close(descriptor_);
-}
+reserve_descriptor::reserve_descriptor() : spare_(open_spare()) {}
 
 void reserve_descriptor::turn_away_one(int listening_socket) {
-    if (descriptor_ >= 0)
-        ::close(descriptor_);
-    const int caller = ::accept4(listening_socket, nullptr, nullptr, SOCK_CLOEXEC);
-    if (caller >= 0)
-        ::close(caller);
-    descriptor_ = open_reserve();
+    spare_.close();
+    descriptor(::accept4(listening_socket, nullptr, nullptr, SOCK_CLOEXEC)).close();
+    spare_ = open_spare();
 }
 
 result<std::shared_ptr<http_listener>> http_listener::open(std::shared_ptr<http_server_core> core,
                                                            std::shared_ptr<reserve_descriptor> reserve,
                                                            const tcp::endpoint& where, std::size_t index,
                                                            sharing shares) {
-    auto self = std::make_shared<http_listener>(std::move(core), std::move(reserve), index);
-    if (const auto ec = self->bind(where, shares)) {
-        std::ostringstream message;
-        message << "cannot listen on " << where << ": " << ec.message();
-        return fail(ec == asio::error::address_in_use ? errc::in_use : errc::io_failed, message.str());
-    }
+    auto socket = make_listening_socket(where, {.backlog = core->limits.backlog, .shares = shares});
+    if (!socket)
+        return socket.error();
+    auto self = std::make_shared<http_listener>(std::move(core), std::move(reserve), origin{index});
+    if (const auto taken = self->take(std::move(*socket)); !taken)
+        return taken.error();
+    if (shares == sharing::yes)
+        self->trial_.emplace(self->core_->loop.get_executor());
     self->wait();
     return self;
 }
@@ -106,74 +91,73 @@ result<std::shared_ptr<http_listener>> http_listener::open(std::shared_ptr<http_
 result<std::shared_ptr<http_listener>> http_listener::open(std::shared_ptr<http_server_core> core,
                                                            std::shared_ptr<reserve_descriptor> reserve,
                                                            const unix_path& where, std::size_t index) {
-    auto self = std::make_shared<http_listener>(std::move(core), std::move(reserve), index);
+    auto self = std::make_shared<http_listener>(std::move(core), std::move(reserve), origin{index});
     if (const auto bound = self->bind(where); !bound)
         return bound.error();
     self->wait();
     return self;
 }
 
+result<std::shared_ptr<http_listener>> http_listener::open(std::shared_ptr<http_server_core> core,
+                                                           std::shared_ptr<reserve_descriptor> reserve,
+                                                           private_listener listener, std::uint64_t key) {
+    auto self = std::make_shared<http_listener>(std::move(core), std::move(reserve),
+                                                origin{0, key, std::move(listener.owner)});
+    if (const auto taken = self->take(std::move(listener.socket)); !taken)
+        return taken.error();
+    self->wait();
+    return self;
+}
+
 http_listener::http_listener(std::shared_ptr<http_server_core> core,
-                             std::shared_ptr<reserve_descriptor> reserve, std::size_t index)
+                             std::shared_ptr<reserve_descriptor> reserve, origin mark)
     : core_(std::move(core)),
       reserve_(std::move(reserve)),
       acceptor_(core_->loop.get_executor()),
       pause_(core_->loop.get_executor()),
-      index_(index) {}
+      mark_(std::move(mark)) {}
 
-// On Linux accepted sockets inherit TCP_NODELAY and the buffer sizes, which saves setting them on each.
-boost::system::error_code http_listener::bind(const tcp::endpoint& where, sharing shares) {
+boost::system::error_code http_listener::assign(const stream_protocol& protocol, descriptor socket) {
     boost::system::error_code ec;
-    const auto set = [this, &ec](const auto& option) {
-        if (!ec)
-            acceptor_.set_option(option, ec);
-    };
-    acceptor_.open(where.protocol(), ec);
-    if (!ec && ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC) != 0)
-        ec.assign(errno, boost::system::system_category());
-    set(asio::socket_base::reuse_address(true));
-    if (!ec && shares == sharing::yes)
-        ec = share_address(acceptor_.native_handle());
-    if (where.protocol() == tcp::v6())
-        set(asio::ip::v6_only(true));
-    set(tcp::no_delay(true));
-    set(asio::socket_base::receive_buffer_size(receive_buffer));
-    set(asio::socket_base::send_buffer_size(send_buffer));
-    if (!ec)
-        acceptor_.bind(where, ec);
-    if (!ec)
-        acceptor_.listen(core_->limits.backlog, ec);
-    if (!ec)
-        acceptor_.non_blocking(true, ec);
-    if (!ec)
-        endpoint_ = tcp_endpoint(acceptor_.local_endpoint(ec));
-    if (!ec && shares == sharing::yes) {
-        call_at(acceptor_.native_handle(), first_place); // who was there before us goes on
-        trial_.emplace(core_->loop.get_executor());
-    }
+    acceptor_.assign(protocol, socket.get(), ec);
+    if (ec)
+        return ec;
+    (void)socket.release();
+    acceptor_.non_blocking(true, ec);
     return ec;
 }
 
+result<void> http_listener::take(descriptor socket) {
+    const auto where = endpoint_of(socket);
+    if (!where)
+        return where.error();
+    endpoint_ = *where;
+    if (const auto ec = assign(where->protocol(), std::move(socket)))
+        return fail(errc::io_failed, "cannot wait for callers: " + ec.message());
+    return {};
+}
+
 result<void> http_listener::bind(const unix_path& where) {
-    boost::system::error_code ec;
-    acceptor_.open({AF_UNIX, 0}, ec);
-    if (!ec && ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC) != 0)
-        ec.assign(errno, boost::system::system_category());
-    if (!ec)
-        acceptor_.non_blocking(true, ec);
-    if (ec)
-        return fail(errc::io_failed, "cannot listen on unix:" + where.path + ": " + ec.message());
-    auto file = socket_file::show(acceptor_.native_handle(), where.path, core_->limits.backlog);
+    descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!socket)
+        return fail(errc::io_failed,
+                    "cannot listen on unix:" + where.path + ": " + std::system_category().message(errno));
+    auto file = socket_file::show(socket.get(), where.path, core_->limits.backlog);
     if (!file)
         return file.error();
     file_ = std::move(*file);
+    if (const auto ec = assign({AF_UNIX, 0}, std::move(socket)))
+        return fail(errc::io_failed, "cannot listen on unix:" + where.path + ": " + ec.message());
     return {};
 }
 
 // Others may have come and gone since we joined the row: whether we stand first, a trial tells. Then the next
-// one is called.
+// one is called. A private listener cannot be called from here. Those who share its address come and go in
+// turn, so the first place is ours; were it not, who calls us meanwhile would be answered all the same.
 awaitable<void> http_listener::point_away() {
     const auto self = shared_from_this();
+    if (mark_.key && acceptor_.is_open())
+        call_at(acceptor_.native_handle(), first_place + 1);
     if (!trial_ || !acceptor_.is_open())
         co_return;
     call_at(acceptor_.native_handle(), first_place);
@@ -236,10 +220,10 @@ void http_listener::accept_waiting() {
 http_listener::accepted http_listener::accept_one() {
     stream_protocol::endpoint peer;
     auto length = static_cast<socklen_t>(peer.capacity());
-    const int descriptor = ::accept4(acceptor_.native_handle(), peer.data(), &length, SOCK_CLOEXEC);
-    if (descriptor >= 0) {
+    descriptor connection(::accept4(acceptor_.native_handle(), peer.data(), &length, SOCK_CLOEXEC));
+    if (connection) {
         peer.resize(length);
-        admit(descriptor, peer);
+        admit(std::move(connection), peer);
         return accepted::one;
     }
     const int error = errno;
@@ -253,22 +237,22 @@ http_listener::accepted http_listener::accept_one() {
     return accepted::failed;
 }
 
-void http_listener::admit(int descriptor, const stream_protocol::endpoint& caller) {
+void http_listener::admit(descriptor connection, const stream_protocol::endpoint& caller) {
     loop_socket socket(core_->loop.get_executor());
     boost::system::error_code ec;
-    socket.assign(caller.protocol(), descriptor, ec);
-    if (ec)
-        ::close(descriptor);
-    else
+    socket.assign(caller.protocol(), connection.get(), ec);
+    if (!ec) {
+        (void)connection.release();
         socket.non_blocking(true, ec);
+    }
     if (ec)
         return core_->count_rejected("accept_failed");
 
     const auto peer = tcp_endpoint(caller);
     if (trial_ && trial_->recognizes(peer))
         return;
-    connection_info info{canonical(peer.address()), peer.port(), endpoint_, index_};
-    const auto admission = core_->connections.admit(info.peer);
+    connection_info info{canonical(peer.address()), peer.port(), endpoint_, mark_.index, mark_.owner};
+    const auto admission = core_->connections.admit(peer_of(info));
     switch (admission.what) {
     case connection_table::verdict::welcome:
         break;
@@ -286,7 +270,7 @@ void http_listener::admit(int descriptor, const stream_protocol::endpoint& calle
         if (ec)
             return; // it has gone already
     }
-    http_session::start(core_, std::move(socket), std::move(info));
+    http_session::start(core_, std::move(socket), std::move(info), mark_.key);
 }
 
 void http_listener::pause() {

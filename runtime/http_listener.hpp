@@ -3,6 +3,7 @@
 // pause, never the listener.
 
 #include "runtime/http_server_core.hpp"
+#include "runtime/listening_socket.hpp"
 #include "runtime/socket_file.hpp"
 #include "runtime/trial_call.hpp"
 
@@ -15,18 +16,12 @@ namespace credlet {
 class reserve_descriptor {
 public:
     reserve_descriptor();
-    reserve_descriptor(const reserve_descriptor&) = delete;
-    reserve_descriptor& operator=(const reserve_descriptor&) = delete;
-    ~reserve_descriptor();
     // Accepts and closes one connection.
     void turn_away_one(int listening_socket);
 
 private:
-    int descriptor_;
+    descriptor spare_;
 };
-
-// Whether other processes may listen on the same address: see runtime/shared_address.hpp.
-enum class sharing : bool { no, yes };
 
 class http_listener : public std::enable_shared_from_this<http_listener> {
 public:
@@ -38,9 +33,20 @@ public:
     static result<std::shared_ptr<http_listener>> open(std::shared_ptr<http_server_core> core,
                                                        std::shared_ptr<reserve_descriptor> reserve,
                                                        const unix_path& where, std::size_t index);
+    // key: open_connection::private_listener() of its connections.
+    static result<std::shared_ptr<http_listener>> open(std::shared_ptr<http_server_core> core,
+                                                       std::shared_ptr<reserve_descriptor> reserve,
+                                                       private_listener listener, std::uint64_t key);
+
+    // What its connections are told by.
+    struct origin {
+        std::size_t index = 0;
+        std::optional<std::uint64_t> key{}; // these two: of a private listener
+        std::shared_ptr<const std::string> owner{};
+    };
     // Not for use: open() makes listeners.
     http_listener(std::shared_ptr<http_server_core> core, std::shared_ptr<reserve_descriptor> reserve,
-                  std::size_t index);
+                  origin mark);
 
     [[nodiscard]] const asio::ip::tcp::endpoint& endpoint() const { return endpoint_; }
     // Has new callers come to another process that shares the address, if there is one.
@@ -54,13 +60,14 @@ public:
 private:
     enum class accepted { one, none_waiting, failed };
 
-    boost::system::error_code bind(const asio::ip::tcp::endpoint& where, sharing shares);
+    result<void> take(descriptor socket);
     result<void> bind(const unix_path& where);
+    boost::system::error_code assign(const asio::generic::stream_protocol& protocol, descriptor socket);
     void wait();
     void accept_waiting();
     accepted accept_one();
     void take_waiting();
-    void admit(int descriptor, const asio::generic::stream_protocol::endpoint& caller);
+    void admit(descriptor connection, const asio::generic::stream_protocol::endpoint& caller);
     void pause();
 
     std::shared_ptr<http_server_core> core_;
@@ -68,9 +75,9 @@ private:
     asio::basic_socket_acceptor<asio::generic::stream_protocol, loop_executor> acceptor_;
     std::unique_ptr<socket_file> file_; // of a unix socket
     loop_timer pause_;
-    std::optional<trial_call> trial_; // where others may share the address
+    std::optional<trial_call> trial_; // where others may share the address, and we can call it
     asio::ip::tcp::endpoint endpoint_;
-    std::size_t index_;
+    origin mark_;
 };
 
 } // namespace credlet

@@ -6,6 +6,8 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 
+#include <unordered_map>
+
 namespace credlet {
 
 namespace {
@@ -54,7 +56,7 @@ public:
     asio_http_server& operator=(const asio_http_server&) = delete;
 
     ~asio_http_server() override {
-        for (const auto& listener : listeners_)
+        for (const auto& listener : all_listeners())
             listener->close();
         core_->cut_all();
         if (core_->answers.size() > 0)
@@ -66,6 +68,26 @@ public:
         return open(where, sharing::yes);
     }
     result<std::size_t> listen(const unix_path& where) override { return open(where); }
+
+    result<void> listen(std::uint64_t key, private_listener listener) override {
+        if (core_->draining())
+            return fail(errc::cancelled, "the server is draining");
+        if (!listener.owner || private_listeners_.contains(key))
+            return fail(errc::internal, "a private listener needs an owner and a key of its own");
+        auto opened = http_listener::open(core_, reserve_, std::move(listener), key);
+        if (opened.has_error())
+            return opened.error();
+        private_listeners_.emplace(key, std::move(*opened));
+        return {};
+    }
+
+    void close_listener(std::uint64_t key) override {
+        const auto node = private_listeners_.extract(key);
+        if (node.empty())
+            return;
+        node.mapped()->close();
+        core_->close_through(key);
+    }
 
     [[nodiscard]] std::vector<asio::ip::tcp::endpoint> endpoints() const override {
         std::vector<asio::ip::tcp::endpoint> all;
@@ -81,7 +103,7 @@ public:
 
     awaitable<std::size_t> drain(std::chrono::milliseconds grace) override {
         // A coroutine of its own: the listeners are those of the moment at which it runs.
-        co_return co_await drain_all(core_, listeners_, grace);
+        co_return co_await drain_all(core_, all_listeners(), grace);
     }
 
 private:
@@ -96,9 +118,18 @@ private:
         return listeners_.size() - 1;
     }
 
+    [[nodiscard]] std::vector<std::shared_ptr<http_listener>> all_listeners() const {
+        auto all = listeners_;
+        all.reserve(all.size() + private_listeners_.size());
+        for (const auto& [key, listener] : private_listeners_)
+            all.push_back(listener);
+        return all;
+    }
+
     std::shared_ptr<http_server_core> core_;
     std::shared_ptr<reserve_descriptor> reserve_;
     std::vector<std::shared_ptr<http_listener>> listeners_;
+    std::unordered_map<std::uint64_t, std::shared_ptr<http_listener>> private_listeners_; // by key
 };
 
 // The same part of a copy.

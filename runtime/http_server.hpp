@@ -139,8 +139,9 @@ public:
     virtual result<std::size_t> listen(const unix_path& where) = 0;
     // Likewise, but other processes may do so too, and take over in turn: see runtime/shared_address.hpp.
     virtual result<std::size_t> listen_shared(const asio::ip::tcp::endpoint& where) = 0;
-    // The key is the caller's, to close it by. Fails only when a drain has begun (errc::cancelled) or the
-    // socket does not listen; it is closed then.
+    // The key is the caller's, one for each listener, to close it by. Fails only when a drain has begun
+    // (errc::cancelled) or the socket does not listen; it is closed then. For want of an owner, or when the
+    // key is in use, too, which are bugs.
     virtual result<void> listen(std::uint64_t key, private_listener listener) = 0;
     // Closes a private listener. Its connections are closed too; where a request is being answered, behind
     // that answer. No error if there is none of that key.
@@ -149,8 +150,8 @@ public:
     // a unix socket.
     [[nodiscard]] virtual std::vector<asio::ip::tcp::endpoint> endpoints() const = 0;
     [[nodiscard]] virtual std::size_t connections() const = 0;
-    // Closes every connection of a peer: its address now belongs to somebody else. Where a request is being
-    // answered, the connection closes behind that answer.
+    // Closes every connection from an address, which now belongs to somebody else. Where a request is being
+    // answered, the connection closes behind that answer. Those through private listeners stay.
     virtual void close_peer(const asio::ip::address& peer) = 0;
     // New callers go to another process that shares the address, if there is one. Those of this one get one
     // more answer, with Connection: close. When no connection is left, or after half of `grace`, idle ones

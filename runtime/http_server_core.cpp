@@ -58,8 +58,15 @@ void http_server_core::closed(open_connection& connection) {
 }
 
 void http_server_core::close_peer(const asio::ip::address& peer) {
-    connections.for_each([&peer](open_connection& connection) {
-        if (connection.peer() == peer)
+    connections.for_each([who = peer_id(peer)](open_connection& connection) {
+        if (connection.peer() == who)
+            connection.retire();
+    });
+}
+
+void http_server_core::close_through(std::uint64_t private_listener) {
+    connections.for_each([private_listener](open_connection& connection) {
+        if (connection.private_listener() == private_listener)
             connection.retire();
     });
 }

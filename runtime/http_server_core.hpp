@@ -19,6 +19,11 @@ using loop_socket = asio::basic_stream_socket<asio::generic::stream_protocol, lo
 using loop_timer = asio::basic_waitable_timer<std::chrono::steady_clock,
                                               asio::wait_traits<std::chrono::steady_clock>, loop_executor>;
 
+// Whose connections it counts with.
+inline peer_id peer_of(const connection_info& connection) {
+    return connection.owner ? peer_id(connection.owner) : peer_id(connection.peer);
+}
+
 class http_server_core : public std::enable_shared_from_this<http_server_core> {
 public:
     http_server_core(asio::io_context& serving_loop, const clock& serving_time,
@@ -45,6 +50,8 @@ public:
     void closed(open_connection& connection);
 
     void close_peer(const asio::ip::address& peer);
+    // Those that came through a private listener.
+    void close_through(std::uint64_t private_listener);
     void start_draining() { draining_ = true; }
     void close_idle();
     // Waits until no connection is left, or until end.

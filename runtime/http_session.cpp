@@ -29,15 +29,18 @@ constexpr std::string_view closing_end = "Connection: close\r\n\r\n";
 
 } // namespace
 
-void http_session::start(std::shared_ptr<http_server_core> core, loop_socket socket, connection_info info) {
-    const pointer self(new http_session(std::move(core), std::move(socket), std::move(info)));
+void http_session::start(std::shared_ptr<http_server_core> core, loop_socket socket, connection_info info,
+                         std::optional<std::uint64_t> private_listener) {
+    const pointer self(
+        new http_session(std::move(core), std::move(socket), std::move(info), private_listener));
     const auto now = self->core_->time.now();
     self->core_->opened(*self);
     self->rest(now);
 }
 
-http_session::http_session(std::shared_ptr<http_server_core> core, loop_socket socket, connection_info info)
-    : open_connection(info.peer),
+http_session::http_session(std::shared_ptr<http_server_core> core, loop_socket socket, connection_info info,
+                           std::optional<std::uint64_t> private_listener)
+    : open_connection(peer_of(info), private_listener),
       core_(std::move(core)),
       socket_(std::move(socket)),
       info_(std::move(info)) {

@@ -16,10 +16,13 @@ namespace credlet {
 class http_session final : public open_connection,
                            public boost::intrusive_ref_counter<http_session, boost::thread_unsafe_counter> {
 public:
-    // Takes the connection into the core's table and begins to read.
-    static void start(std::shared_ptr<http_server_core> core, loop_socket socket, connection_info info);
+    // Takes the connection into the core's table and begins to read. private_listener: the key of the one it
+    // came through.
+    static void start(std::shared_ptr<http_server_core> core, loop_socket socket, connection_info info,
+                      std::optional<std::uint64_t> private_listener);
     // Not for use: start() makes sessions.
-    http_session(std::shared_ptr<http_server_core> core, loop_socket socket, connection_info info);
+    http_session(std::shared_ptr<http_server_core> core, loop_socket socket, connection_info info,
+                 std::optional<std::uint64_t> private_listener);
 
     void cut() override;
     void expire(boot_time now) override;

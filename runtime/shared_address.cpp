@@ -1,12 +1,13 @@
 #include "runtime/shared_address.hpp"
 
+#include "runtime/descriptor.hpp"
+
 #include <array>
 #include <cerrno>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <span>
 #include <sys/socket.h>
-#include <unistd.h>
 
 namespace credlet {
 
@@ -23,24 +24,15 @@ void attach(int socket, int option, std::span<sock_filter> code) {
 // A bind that shares nothing fails where somebody listens; and with SO_REUSEADDR only there, not where
 // connections of one who has gone still end.
 bool is_listened_on(const asio::ip::tcp::endpoint& where) {
-    const int socket = ::socket(where.protocol().family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (socket < 0)
+    const descriptor socket(::socket(where.protocol().family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!socket)
         return false;
     const int one = 1;
-    (void)::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (where.address().is_v6())
-        (void)::setsockopt(socket, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    const bool taken =
-        ::bind(socket, where.data(), static_cast<socklen_t>(where.size())) != 0 && errno == EADDRINUSE;
-    ::close(socket);
-    return taken;
-}
-
-boost::system::error_code share_address(int socket) {
-    const int one = 1;
-    if (::setsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0)
-        return {errno, boost::system::system_category()};
-    return {};
+        (void)::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    return ::bind(socket.get(), where.data(), static_cast<socklen_t>(where.size())) != 0 &&
+           errno == EADDRINUSE;
 }
 
 void call_at(int listener, std::uint32_t place) {

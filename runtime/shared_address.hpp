@@ -19,9 +19,8 @@ namespace asio = boost::asio;
 // Whether a socket listens there already.
 [[nodiscard]] bool is_listened_on(const asio::ip::tcp::endpoint& where);
 
-// To be called before the socket is bound.
-boost::system::error_code share_address(int socket);
-
+// Where whoever came first, or has taken his place, stands.
+inline constexpr std::uint32_t first_place = 0;
 // From now on, new callers of this listener's address call at this place. Where nobody stands there, the
 // kernel spreads them over all.
 void call_at(int listener, std::uint32_t place);

@@ -11,7 +11,7 @@ using verdict = connection_table::verdict;
 
 namespace {
 
-asio::ip::address address(int n) { return asio::ip::make_address("10.0.0." + std::to_string(n)); }
+peer_id address(int n) { return peer_id(asio::ip::make_address("10.0.0." + std::to_string(n))); }
 
 struct fake_connection final : open_connection {
     fake_connection(int peer, bool idle, std::chrono::seconds deadline) : open_connection(address(peer)) {
