@@ -95,7 +95,8 @@ def test_the_dashboard_can_be_imported_anywhere():
 @pytest.mark.parametrize("title", [panel["title"] for _, panel in shipped.panels()])
 def test_a_panel_explains_itself(title):
     (row, panel), = [(row, panel) for row, panel in shipped.panels() if panel["title"] == title]
-    assert row in ("Health", "Requests and latency", "Credentials and expiry", "STS", "Tokens and watches", "Process")
+    assert row in ("Health", "Requests and latency", "Credentials and expiry", "STS", "Tokens and watches", "Listeners in pods",
+                   "Process")
     assert panel["fieldConfig"]["defaults"]["unit"] in UNITS and len(panel["description"]) > 10
     for part in (panel, *panel["targets"]):
         assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
