@@ -12,6 +12,7 @@ CHART = ROOT / "charts" / "credlet"
 
 OLDEST, MIDDLE, NEWEST = VERSIONS = ("1.30.0", "1.34.0", "1.37.2")
 TOKEN_SOURCES = ("auto", "caller", "impersonate", "request", "projected")
+MODES = ON_NODE, IN_PODS, ON_BOTH = ("node", "pod", "both")
 NEEDED = {"region": "eu-west-1"}
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -85,6 +86,11 @@ def pod_spec(objects):
 
 def daemon(objects):
     return next(c for c in pod_spec(objects)["containers"] if c["name"] == "credlet")
+
+
+def listening(mode, **more):
+    """Values of a listener.mode."""
+    return {"listener": {"mode": mode, **more}}
 
 
 def environment(objects):

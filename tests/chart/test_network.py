@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from chart import CHART, of_kind, one, render
+from chart import CHART, ON_BOTH, listening, of_kind, one, render
 
 
 def relabelled(rules, labels):
@@ -91,6 +91,12 @@ def test_network_policies_allow_the_listener_alone():
             "podSelector": {"matchLabels": {"app": "x"}}, "policyTypes": ["Egress"],
             "egress": [{"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}, {"ipBlock": {"cidr": "fd00:ec2::23/128"}}],
                         "ports": [{"protocol": "TCP", "port": 8080}]}]}
+
+
+def test_policies_are_for_the_listener_on_the_node_where_there_are_both():
+    made, _ = of_kind(allowed(**listening(ON_BOTH)), "NetworkPolicy")
+    assert made["spec"]["egress"] == [{"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}],
+                                       "ports": [{"protocol": "TCP", "port": 80}]}]
 
 
 def test_to_cilium_the_daemon_is_the_host():

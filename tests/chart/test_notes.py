@@ -6,12 +6,13 @@ from chart import notes
 
 LABEL_ENABLED = "kubectl label namespace NAMESPACE credlet.io/enabled=true"
 LABEL_INJECT = "kubectl label namespace NAMESPACE credlet.io/inject=true"
-BY_ADDRESS = "a pod is known by its address"
+BY_ADDRESS = "a pod that asks the node is known by its address"
 
 
 @pytest.mark.parametrize("values, said, unsaid", [
     ({}, [LABEL_ENABLED, "credlet.io/role-arn=", "value: http://169.254.170.23/v1/credentials", BY_ADDRESS,
           "helm test credlet --namespace credlet", "credlet explain", "pod-security.kubernetes.io/enforce=privileged",
+          "must admit pods on the host's network",
           "enable metrics.podMonitor"],
      [LABEL_INJECT, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "cluster-admin", "OVN"]),
     ({"identity": "token"}, ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "audience: sts.amazonaws.com"],
@@ -32,6 +33,13 @@ BY_ADDRESS = "a pod is known by its address"
     ({"metrics": {"enabled": False}}, [], ["Metrics are on port"]),
     ({"audience": "openshift", "annotationPrefixes": ["aws.example/"]}, ["its aud openshift", "aws.example/role-arn="], []),
     ({"listener": {"addresses": ["fd00:ec2::23"]}}, ["http://[fd00:ec2::23]/v1/credentials"], []),
+    ({"listener": {"mode": "pod"}, "openshift": {"enabled": True}},
+     ["value: http://127.0.0.1:9799/v1/credentials", "on port 9798 of every daemon's pod",
+      "must admit pods that see the host's processes", "pod-security.kubernetes.io/enforce=privileged"],
+     [BY_ADDRESS, "routingViaHost", "169.254.170.23", "Consider", "on the host's network"]),
+    ({"listener": {"mode": "both"}, "openshift": {"enabled": True}},
+     ["value: http://127.0.0.1:9799/v1/credentials", "on port 9798 of every node", BY_ADDRESS,
+      "Once no pod asks at the node's address any more"], ["routingViaHost"]),
 ], ids=str)
 def test_the_notes_are_for_these_values(values, said, unsaid):
     text = notes(values)

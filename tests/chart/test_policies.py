@@ -2,7 +2,7 @@
 
 import pytest
 
-from chart import MIDDLE, NEWEST, OLDEST, TOKEN_SOURCES, of_kind, one, refusal, render
+from chart import IN_PODS, MIDDLE, NEWEST, OLDEST, ON_BOTH, TOKEN_SOURCES, listening, of_kind, one, refusal, render
 
 BETA = ("admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy",)
 WHOLE, OWN_NODE = "credlet-token-request", "credlet-token-request-own-node"
@@ -146,6 +146,11 @@ def test_injection_tells_pods_not_to_ask_the_node(values, told):
     ({"listener": {"addresses": ["169.254.170.2", "169.254.170.23"], "port": 8080}},
      "http://169.254.170.2:8080/v1/credentials"),
     ({"injection": {"uri": "http://127.0.0.1:8080/v1/credentials"}}, "http://127.0.0.1:8080/v1/credentials"),
+    (listening(IN_PODS), "http://127.0.0.1:9799/v1/credentials"),
+    (listening(ON_BOTH), "http://127.0.0.1:9799/v1/credentials"),
+    (listening(IN_PODS, pod={"addresses": ["::1", "127.0.0.1"], "port": 1080}), "http://[::1]:1080/v1/credentials"),
+    ({**listening(ON_BOTH), "injection": {"uri": "http://169.254.170.23/v1/credentials"}},
+     "http://169.254.170.23/v1/credentials"),
 ])
 def test_the_uri_is_where_the_daemon_listens(values, uri):
     injection = {"enabled": True, **values.get("injection", {})}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from chart import NEWEST, OLDEST, TOKEN_SOURCES, of_kind, one, refusal, render
+from chart import (IN_PODS, MODES, NEWEST, OLDEST, ON_NODE, TOKEN_SOURCES, listening, of_kind, one, pod_spec, refusal,
+                   render)
 
 DAEMON = "system:serviceaccount:credlet:credlet"
 NODES = "system:nodes"
@@ -106,13 +107,20 @@ def test_openshift_lets_only_the_daemon_use_the_constraints():
     assert pod["metadata"]["annotations"]["openshift.io/required-scc"] == scc["metadata"]["name"]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_rights_do_not_depend_on_where_the_daemon_listens(mode):
+    for source, kube in EXPECTED:
+        assert rights(render({"tokenSource": source, **listening(mode)}, kube=kube)) == EXPECTED[source, kube]
+
+
 @pytest.mark.parametrize("source", TOKEN_SOURCES)
-@pytest.mark.parametrize("port", [80, 8080])
-def test_openshifts_constraints_allow_what_the_daemonset_has_and_no_more(source, port):
-    objects = render({"openshift": {"enabled": True}, "tokenSource": source, "listener": {"port": port}})
+@pytest.mark.parametrize("mode, listener", [
+    *((mode, {}) for mode in MODES), (ON_NODE, {"port": 8080}), (ON_NODE, {"link": {"create": False}})], ids=str)
+def test_openshifts_constraints_allow_what_the_daemonset_has_and_no_more(source, mode, listener):
+    objects = render({"openshift": {"enabled": True}, "tokenSource": source, **listening(mode, **listener)})
     scc = one(objects, "SecurityContextConstraints")
-    pod = one(objects, "DaemonSet")["spec"]["template"]["spec"]
-    containers = pod["containers"] + pod["initContainers"]
+    pod = pod_spec(objects)
+    containers = pod["containers"] + pod.get("initContainers", [])
     added = {name for c in containers for name in c["securityContext"]["capabilities"].get("add", [])}
     assert set(scc["allowedCapabilities"]) == added
     kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
@@ -120,7 +128,9 @@ def test_openshifts_constraints_allow_what_the_daemonset_has_and_no_more(source,
     assert scc["allowHostDirVolumePlugin"] == ("hostPath" in kinds)
     custom_label = any("seLinuxOptions" in c["securityContext"] for c in containers)
     assert (scc["seLinuxContext"]["type"] == "RunAsAny") == custom_label
-    assert scc["allowHostNetwork"] is True and scc["requiredDropCapabilities"] == ["ALL"]
-    for never in ("allowHostIPC", "allowHostPID", "allowPrivilegedContainer", "allowPrivilegeEscalation"):
+    assert scc["allowHostNetwork"] == scc["allowHostPorts"] == pod.get("hostNetwork", False) == (mode != IN_PODS)
+    assert scc["allowHostPID"] == pod.get("hostPID", False) == (mode != ON_NODE)
+    assert scc["requiredDropCapabilities"] == ["ALL"]
+    for never in ("allowHostIPC", "allowPrivilegedContainer", "allowPrivilegeEscalation"):
         assert scc[never] is False
     assert scc["readOnlyRootFilesystem"] is True and scc["seccompProfiles"] == ["runtime/default"]

@@ -13,7 +13,10 @@ EXTRAS = {
     "pod monitor": {"metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True},
                                 "dashboard": {"enabled": True}}},
     "service monitor": {"metrics": {"serviceMonitor": {"enabled": True}}},
+    "in pods": {"listener": {"mode": "pod"}, "openshift": {"enabled": True},
+                "metrics": {"podMonitor": {"enabled": True}}},
     "everything": {
+        "listener": {"mode": "both"},
         "commonLabels": {"team": "platform"}, "openshift": {"enabled": True}, "flowSchema": {"enabled": True},
         "metrics": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}},
         "networkPolicy": {"enabled": True, "namespaces": ["a", "b"]}, "rbac": {"issuerDiscovery": True},

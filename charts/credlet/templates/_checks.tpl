@@ -17,8 +17,17 @@ that would not work, or would be open where nobody expects it, is refused.
 {{- fail (printf "injection.enabled needs MutatingAdmissionPolicy, which Kubernetes has since 1.36 (or as v1beta1 in 1.34 and 1.35, where its feature gate and API are switched on); this is %s. Set the variable in the pods themselves; the notes of the chart show how." $kube) -}}
 {{- end -}}
 
-{{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) (int .Values.listener.port)) -}}
+{{- if and .Values.metrics.enabled (include "credlet.listensOnNode" .) (eq (int .Values.metrics.port) (int .Values.listener.port)) -}}
 {{- fail "metrics.port is listener.port: pods must not reach the metrics where they ask for credentials." -}}
+{{- end -}}
+
+{{- if not (include "credlet.listensOnNode" .) -}}
+{{- if and .Values.metrics.enabled (contains "HOST_IP" .Values.metrics.bindAddress) -}}
+{{- fail "metrics.bindAddress is the node's address, which the daemon does not have with listener.mode pod: it is not on the host's network. Use $(POD_IP), which is right for every mode." -}}
+{{- end -}}
+{{- if .Values.networkPolicy.enabled -}}
+{{- fail "networkPolicy.enabled is for listener.mode node and both. With pod, pods ask on their own loopback, which no policy forbids." -}}
+{{- end -}}
 {{- end -}}
 
 {{- if and .Values.rolePolicy.rules .Values.rolePolicy.existingConfigMap -}}

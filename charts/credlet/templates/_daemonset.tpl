@@ -2,24 +2,40 @@
 Parts of the DaemonSet.
 */}}
 
-{{/* Of one container: (list $ capabilities). The values' securityContext has the last word on all but these. */}}
+{{/* Of one container: (list $ context). The values' securityContext has the last word on all that is not in it. */}}
 {{- define "credlet.securityContext" -}}
-{{- $capabilities := dict "drop" (list "ALL") -}}
-{{- with index . 1 }}{{ $_ := set $capabilities "add" . }}{{ end -}}
-{{- $context := dict "capabilities" $capabilities -}}
-{{- $values := (index . 0).Values -}}
-{{- if eq $values.tokenSource "projected" -}}
-{{- /* The kubelet's files have the label of the pod that they belong to. */ -}}
-{{- $_ := set $context "seLinuxOptions" (dict "type" "spc_t") -}}
-{{- end -}}
-{{- toYaml (merge $context $values.securityContext) -}}
+{{- toYaml (merge (index . 1) (index . 0).Values.securityContext) -}}
 {{- end -}}
 
-{{/* What the daemon cannot do without, as JSON. */}}
+{{/* The daemon's own, as JSON. */}}
+{{- define "credlet.daemonSecurityContext" -}}
+{{- $capabilities := dict "drop" (list "ALL") -}}
+{{- with include "credlet.capabilities" . | fromJsonArray }}{{ $_ := set $capabilities "add" . }}{{ end -}}
+{{- $context := dict "capabilities" $capabilities -}}
+{{- if or (eq .Values.tokenSource "projected") (include "credlet.listensInPods" .) -}}
+{{- /* The kubelet's files, and other containers' processes, have labels that keep containers apart. */ -}}
+{{- $_ := set $context "seLinuxOptions" (dict "type" "spc_t") -}}
+{{- end -}}
+{{- if include "credlet.listensInPods" . -}}
+{{- /* Nodes without AppArmor accept this too. */ -}}
+{{- $_ := set $context "appArmorProfile" (dict "type" "Unconfined") -}}
+{{- end -}}
+{{- toJson $context -}}
+{{- end -}}
+
+{{/*
+What the daemon cannot do without, as JSON. Spelt without CAP_: the API server refuses allowPrivilegeEscalation: false
+beside CAP_SYS_ADMIN, and knows no other spelling. It says that no program gets more rights than it was started with,
+which holds for this one.
+*/}}
 {{- define "credlet.capabilities" -}}
 {{- $needed := list -}}
-{{- if lt (int .Values.listener.port) 1024 -}}
+{{- if and (include "credlet.listensOnNode" .) (lt (int .Values.listener.port) 1024) -}}
 {{- $needed = append $needed "NET_BIND_SERVICE" -}}
+{{- end -}}
+{{- if include "credlet.listensInPods" . -}}
+{{- /* To enter network namespaces, and to see which one another user's process is in. */ -}}
+{{- $needed = concat $needed (list "SYS_ADMIN" "SYS_PTRACE") -}}
 {{- end -}}
 {{- if eq .Values.tokenSource "projected" -}}
 {{- /* Tokens of pods that run as somebody are readable for that user alone. */ -}}
@@ -46,8 +62,24 @@ Parts of the DaemonSet.
   valueFrom:
     fieldRef:
       fieldPath: status.hostIP
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+{{- if include "credlet.listensOnNode" . }}
 - name: CREDLET_LISTEN
-  value: {{ include "credlet.listen" . | quote }}
+  value: {{ include "credlet.endpoints" .Values.listener | quote }}
+{{- end }}
+{{- if include "credlet.listensInPods" . }}
+- name: CREDLET_POD_LISTEN
+  value: {{ include "credlet.endpoints" .Values.listener.pod | quote }}
+- name: CREDLET_POD_LISTEN_FOR
+  value: {{ .Values.listener.pod.for }}
+- name: CREDLET_MAX_POD_NAMESPACES
+  value: {{ .Values.listener.pod.maxNamespaces | toJson | quote }}
+- name: CREDLET_CGROUP_DIR
+  value: /host/sys/fs/cgroup
+{{- end }}
 - name: CREDLET_ADMIN_LISTEN
   value: unix:/run/credlet/admin.sock
 {{- if .Values.metrics.enabled }}

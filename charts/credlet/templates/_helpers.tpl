@@ -94,11 +94,21 @@ admissionregistration.k8s.io/v1beta1
 {{- concat (list .Values.audience) .Values.extraAudiences | uniq | toJson -}}
 {{- end -}}
 
-{{/* 169.254.170.23:80,[fd00:ec2::23]:80 */}}
-{{- define "credlet.listen" -}}
+{{/* Where the daemon listens: each answers "true" or nothing. */}}
+{{- define "credlet.listensOnNode" -}}
+{{- if ne .Values.listener.mode "pod" }}true{{ end -}}
+{{- end -}}
+
+{{- define "credlet.listensInPods" -}}
+{{- if ne .Values.listener.mode "node" }}true{{ end -}}
+{{- end -}}
+
+{{/* Of a listener (listener, or listener.pod): 169.254.170.23:80,[fd00:ec2::23]:80 */}}
+{{- define "credlet.endpoints" -}}
 {{- $all := list -}}
-{{- range .Values.listener.addresses -}}
-{{- $all = append $all (printf "%s:%d" (include "credlet.host" .) (int $.Values.listener.port)) -}}
+{{- $port := int .port -}}
+{{- range .addresses -}}
+{{- $all = append $all (printf "%s:%d" (include "credlet.host" .) $port) -}}
 {{- end -}}
 {{- join "," $all -}}
 {{- end -}}
@@ -112,12 +122,16 @@ admissionregistration.k8s.io/v1beta1
 {{- . }}/{{ if contains ":" . }}128{{ else }}32{{ end -}}
 {{- end -}}
 
-{{/* What AWS_CONTAINER_CREDENTIALS_FULL_URI is set to. */}}
+{{/*
+What AWS_CONTAINER_CREDENTIALS_FULL_URI is set to. Where the daemon listens on both, new pods are told of their own
+listener, while those that were told of the node's still find that one.
+*/}}
 {{- define "credlet.uri" -}}
 {{- if .Values.injection.uri -}}
 {{- .Values.injection.uri -}}
 {{- else -}}
-{{- $port := int .Values.listener.port -}}
-http://{{ include "credlet.host" (first .Values.listener.addresses) }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/v1/credentials
+{{- $listener := include "credlet.listensInPods" . | eq "true" | ternary .Values.listener.pod .Values.listener -}}
+{{- $port := int $listener.port -}}
+http://{{ include "credlet.host" (first $listener.addresses) }}{{ if ne $port 80 }}:{{ $port }}{{ end }}/v1/credentials
 {{- end -}}
 {{- end -}}
