@@ -38,6 +38,7 @@ def arguments():
     parser.add_argument("--dir", required=True, help="where certificates, the daemon's token and ready.json go")
     parser.add_argument("--kube-port", type=int, default=0)
     parser.add_argument("--sts-port", type=int, default=0)
+    parser.add_argument("--sts-address", help="where STS listens instead of loopback: for who is on another network")
     parser.add_argument("--control-port", type=int, default=0)
     parser.add_argument("--aws-listen", metavar="ADDRESS:PORT",
                         help="the whole AWS account there, each service by its own host name: IAM, S3, STS, ...")
@@ -64,10 +65,12 @@ async def run(options):
     names = {"kube": ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default.svc"],
              "sts": ["localhost", "127.0.0.1", "::1", f"sts.{world.region}.amazonaws.com", "sts.amazonaws.com"]}
     ports = {"kube": options.kube_port, "sts": options.sts_port}
+    addresses = {"kube": None, "sts": options.sts_address}
     listeners = {}
     for name, handler in (("kube", kube.handle), ("sts", sts.handle)):
-        certificates = ServerCertificates(directory, name, authorities[name], names[name])
-        listeners[name] = Listener(handler, certificates, ports[name])
+        address = addresses[name]
+        certificates = ServerCertificates(directory, name, authorities[name], names[name] + ([address] if address else []))
+        listeners[name] = Listener(handler, certificates, ports[name], address)
         await listeners[name].start()
     sts_ca = os.path.join(directory, "sts-ca.crt")
     write_atomically(sts_ca, authorities["sts"].pem)
@@ -93,7 +96,7 @@ async def run(options):
 
     write_atomically(os.path.join(directory, "ready.json"), json.dumps({
         "kube_url": f"https://127.0.0.1:{listeners['kube'].port}",
-        "sts_url": f"https://localhost:{listeners['sts'].port}",
+        "sts_url": f"https://{options.sts_address or 'localhost'}:{listeners['sts'].port}",
         "control_url": f"http://127.0.0.1:{control_port}",
         "ca_file": os.path.join(files.directory, "ca.crt"), "sts_ca_file": sts_ca,
         "token_file": os.path.join(files.directory, "token"),
