@@ -18,9 +18,10 @@ inline constexpr std::string_view missing_token = "missing_token";   // the iden
 inline constexpr std::string_view bad_token_form = "bad_token_form"; // not a token at all
 inline constexpr std::string_view bad_token = "bad_token";           // a check of the token failed
 inline constexpr std::string_view pod_not_here =
-    "pod_not_here"; // its pod does not run on this node, or no longer
-inline constexpr std::string_view identity_mismatch = "identity_mismatch"; // token and address are two pods
-inline constexpr std::string_view identity_changed = "identity_changed";   // while the request waited
+    "pod_not_here"; // the pod of the token or the listener does not run on this node, or no longer
+inline constexpr std::string_view identity_mismatch =
+    "identity_mismatch"; // the token is another pod's than the address or the listener
+inline constexpr std::string_view identity_changed = "identity_changed"; // while the request waited
 inline constexpr std::string_view unknown_address = "unknown_address";
 inline constexpr std::string_view host_network = "host_network"; // the node's address identifies nobody
 inline constexpr std::string_view address_conflict = "address_conflict";

@@ -159,7 +159,7 @@ standard_replies::standard_replies()
       bad_token(render_error(403, "AccessDenied",
                              "The service-account token was not accepted: it is expired, of "
                              "another cluster or audience, not bound to a pod, or forged.")),
-      pod_not_here(render_error(403, "AccessDenied", "The token's pod does not run on this node.")),
+      pod_not_here(render_error(403, "AccessDenied", "The pod does not run on this node (any more).")),
       identity_mismatch(render_error(403, "AccessDenied",
                                      "The token belongs to another pod than the one that sent "
                                      "it.")),
@@ -189,9 +189,9 @@ standard_replies::standard_replies()
                                           "namespace use the role.")),
       rate_limit(render_error(429, "TooManyRequests", "Too many requests from this pod.", retry_soon)),
       bad_token_limit(render_error(429, "TooManyRequests",
-                                   "Too many tokens from this address were not accepted.", retry_soon)),
+                                   "Too many tokens of this caller were not accepted.", retry_soon)),
       too_many_waiting_of_peer(
-          render_error(429, "TooManyRequests", "Too many requests of this address are waiting.", retry_soon)),
+          render_error(429, "TooManyRequests", "Too many requests of this caller are waiting.", retry_soon)),
       too_many_waiting(render_error(503, "ServiceUnavailable", "Too many requests are waiting.", retry_soon)),
       uninitialized(render_error(503, "CredentialsUninitialized", "The pods of this node are not known yet.",
                                  retry_soon)),

@@ -119,13 +119,13 @@ step serving_core::decide(const context& c) {
         return std::move(*refused);
     const auto who = identify(c);
     // Who is not identified spends his address's budget, and with it that of everybody behind it.
-    const auto budget = who.pod != nullptr ? who.pod->limit_key : address_key_hash()(c.from.peer);
+    const auto budget = who.pod != nullptr ? who.pod->limit_key : c.from.limit_key();
     if (c.so_far == nullptr && !requests_.take(budget, c.now))
         return refusal_step(replies_.rate_limit, reason::rate_limit, who.pod);
     if (who.pod == nullptr) {
         const bool verify = who.otherwise.lacking && who.otherwise.lacking->what == need::token;
         if (verify && c.so_far == nullptr &&
-            !bad_tokens_.charge(who.otherwise.lacking->digest, address_key_hash()(c.from.peer), c.now))
+            !bad_tokens_.charge(who.otherwise.lacking->digest, budget, c.now))
             return refusal_step(replies_.bad_token_limit, reason::bad_token_limit);
         return who.otherwise;
     }
@@ -164,35 +164,46 @@ std::optional<step> serving_core::check_form(const context& c) const {
 
 // ---- who asks
 
-const known_claim& serving_core::claim_of(const address_key& address) const {
-    static const known_claim nobody;
+serving_core::claim serving_core::claim_of(const address_key& address) const {
     const auto found = view_->identity->by_address.find(address);
-    return found == view_->identity->by_address.end() ? nobody : found->second;
+    return found == view_->identity->by_address.end() ? claim{}
+                                                      : claim{found->second.kind, found->second.owner.get()};
+}
+
+// None: the pod is not here (any more).
+std::optional<serving_core::claim> serving_core::claim_through(const std::string& listener_pod) const {
+    const auto found = view_->identity->by_uid.find(listener_pod);
+    if (found == view_->identity->by_uid.end())
+        return std::nullopt;
+    // There is none for such a pod; it would be open to everybody on the node.
+    if (found->second->facts->host_network)
+        return claim{claim_kind::host_network, nullptr};
+    return claim{claim_kind::owned, found->second.get()};
 }
 
 serving_core::identity serving_core::identify(const context& c) {
+    const auto by = c.from.listener_pod != nullptr ? claim_through(*c.from.listener_pod)
+                                                   : std::optional(claim_of(c.from.peer));
+    if (!by)
+        return {nullptr, refusal_step(replies_.pod_not_here, reason::pod_not_here)};
+    if (by->kind == claim_kind::conflict)
+        return {nullptr, refusal_step(replies_.address_conflict, reason::address_conflict)};
     const auto where = c.facts.what.where;
     if (is_imds(where) && where != route::imds_token)
-        return identify_session(c);
-    const auto& claim = claim_of(c.from.peer);
-    if (claim.kind == claim_kind::conflict)
-        return {nullptr, refusal_step(replies_.address_conflict, reason::address_conflict)};
+        return identify_session(c, *by);
     if (settings_.identity != identity_mode::address && c.facts.has_authorization)
-        return identify_token(c, claim);
+        return identify_token(c, *by);
     if (settings_.identity == identity_mode::token || settings_.identity == identity_mode::both)
         return {nullptr, refusal_step(is_imds(where) ? replies_.imds_missing_token : replies_.missing_token,
                                       reason::missing_token)};
-    return identify_address(c, claim);
+    return identify_address(c, *by);
 }
 
-serving_core::identity serving_core::identify_session(const context& c) {
-    const auto& claim = claim_of(c.from.peer);
-    if (claim.kind == claim_kind::conflict)
-        return {nullptr, refusal_step(replies_.address_conflict, reason::address_conflict)};
+serving_core::identity serving_core::identify_session(const context& c, const claim& by) {
     const bool token_wanted =
         settings_.identity == identity_mode::token || settings_.identity == identity_mode::both;
     if (!c.facts.has_session && settings_.imds_v1 && !token_wanted)
-        return identify_address(c, claim);
+        return identify_address(c, by);
     identity nobody{nullptr, refusal_step(replies_.bad_session, reason::bad_session)};
     const auto session = sessions_.check(c.facts.session, c.now);
     if (!session)
@@ -201,8 +212,8 @@ serving_core::identity serving_core::identify_session(const context& c) {
     if (found == view_->identity->by_uid.end() || (token_wanted && !session->by_token))
         return nobody;
     const known_pod* pod = found->second.get();
-    if (claim.kind == claim_kind::owned)
-        return claim.owner.get() == pod ? identity{pod, {}, {}} : nobody;
+    if (by.kind == claim_kind::owned)
+        return by.owner == pod ? identity{pod, {}, {}} : nobody;
     // From an address that is no pod's: good only if it was a token that proved who it is, and that is
     // enough.
     const bool address_wanted =
@@ -210,7 +221,7 @@ serving_core::identity serving_core::identify_session(const context& c) {
     return session->by_token && !address_wanted ? identity{pod, {}, {}} : nobody;
 }
 
-serving_core::identity serving_core::identify_token(const context& c, const known_claim& claim) {
+serving_core::identity serving_core::identify_token(const context& c, const claim& by) {
     lack lacking;
     lacking.what = need::token;
     lacking.digest = hash_(c.facts.token);
@@ -228,10 +239,10 @@ serving_core::identity serving_core::identify_token(const context& c, const know
     const known_pod* pod = found->second.get();
     if (!agrees(*token, *pod))
         return {nullptr, refusal_step(replies_.bad_token, reason::bad_token)};
-    if (claim.kind == claim_kind::owned && claim.owner.get() != pod)
+    if (by.kind == claim_kind::owned && by.owner != pod)
         return {nullptr, refusal_step(replies_.identity_mismatch, reason::identity_mismatch, pod)};
     if (settings_.identity == identity_mode::both) {
-        auto by_address = identify_address(c, claim);
+        auto by_address = identify_address(c, by);
         if (by_address.pod == nullptr)
             return by_address;
     }
@@ -240,12 +251,12 @@ serving_core::identity serving_core::identify_token(const context& c, const know
     return {pod, {}, token->expires};
 }
 
-serving_core::identity serving_core::identify_address(const context& c, const known_claim& claim) const {
-    switch (claim.kind) {
+serving_core::identity serving_core::identify_address(const context& c, const claim& by) const {
+    switch (by.kind) {
     case claim_kind::owned:
-        if (claim.owner->facts->mirror)
-            return {nullptr, refusal_step(replies_.mirror_pod, reason::mirror_pod, claim.owner.get())};
-        return {claim.owner.get(), {}};
+        if (by.owner->facts->mirror)
+            return {nullptr, refusal_step(replies_.mirror_pod, reason::mirror_pod, by.owner)};
+        return {by.owner, {}};
     case claim_kind::host_network:
         return {nullptr, refusal_step(replies_.host_network, reason::host_network)};
     case claim_kind::conflict:

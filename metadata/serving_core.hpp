@@ -27,6 +27,12 @@ struct caller {
     // The uid of the pod in whose network namespace it came in: then that says who it is, and the address
     // says nothing. Or nullptr.
     const std::string* listener_pod = nullptr;
+
+    // Whose budgets are spent before anybody knows who asks: those of the pod whose listener it is (they are
+    // its known_pod::limit_key), or the address's.
+    [[nodiscard]] std::uint64_t limit_key() const {
+        return listener_pod != nullptr ? string_hash()(*listener_pod) : address_key_hash()(peer);
+    }
 };
 
 struct step {
@@ -84,15 +90,20 @@ private:
     };
     [[nodiscard]] step decide(const context& c);
     [[nodiscard]] std::optional<step> check_form(const context& c) const;
+    struct claim { // of the caller's address; a listener's is that of its pod to an address of its own
+        claim_kind kind = claim_kind::none;
+        const known_pod* owner = nullptr; // when owned
+    };
     [[nodiscard]] identity identify(const context& c);
-    [[nodiscard]] identity identify_session(const context& c);
-    [[nodiscard]] identity identify_token(const context& c, const known_claim& claim);
-    [[nodiscard]] identity identify_address(const context& c, const known_claim& claim) const;
+    [[nodiscard]] identity identify_session(const context& c, const claim& by);
+    [[nodiscard]] identity identify_token(const context& c, const claim& by);
+    [[nodiscard]] identity identify_address(const context& c, const claim& by) const;
     [[nodiscard]] step answer_pod(const context& c, const identity& who);
     [[nodiscard]] step answer_roles(const context& c, const known_pod& pod) const;
     [[nodiscard]] step answer_credentials(const context& c, const known_pod& pod,
                                           const granted_role& role) const;
-    [[nodiscard]] const known_claim& claim_of(const address_key& address) const;
+    [[nodiscard]] claim claim_of(const address_key& address) const;
+    [[nodiscard]] std::optional<claim> claim_through(const std::string& listener_pod) const;
     [[nodiscard]] std::optional<refusal> refused(const context& c, const lack& lacking) const;
     [[nodiscard]] step refuse(const context& c, refusal why) const;
 

@@ -23,11 +23,15 @@ bool about_identity(std::string_view why) {
     return std::find(reasons.begin(), reasons.end(), why) != reasons.end();
 }
 
+caller caller_of(const connection_info& connection) {
+    return {address_key(connection.peer), connection.local.address(), connection.owner.get()};
+}
+
 } // namespace
 
 // Counts a waiting request in, and out again whatever becomes of it.
 struct serving_handler::waiting_place {
-    waiting_place(serving_handler& h, std::uint64_t id_, const address_key& peer_, waiter& w)
+    waiting_place(serving_handler& h, std::uint64_t id_, std::uint64_t peer_, waiter& w)
         : handler(h),
           id(id_),
           peer(peer_) {
@@ -44,8 +48,7 @@ struct serving_handler::waiting_place {
     }
 
     serving_handler& handler;
-    std::uint64_t id;
-    address_key peer;
+    std::uint64_t id, peer;
 };
 
 serving_handler::serving_handler(const service_settings& settings, const imds_sessions::key& session_key,
@@ -61,7 +64,7 @@ serving_handler::serving_handler(const service_settings& settings, const imds_se
 reply_ptr serving_handler::answer_now(const request_head& head, const connection_info& connection) {
     const auto started = time_.now();
     const auto facts = read_facts(head);
-    const caller from{address_key(connection.peer), connection.local.address()};
+    const caller from = caller_of(connection);
     // The date stands in one reply alone; asking for it each time would cost more than looking the caller up.
     const auto wall = facts.what.where == route::imds_info || facts.what.where == route::imds_document
                           ? time_.wall()
@@ -76,7 +79,7 @@ awaitable<reply_ptr> serving_handler::answer_later(std::unique_ptr<owned_request
                                                    connection_info connection) {
     const auto started = time_.now();
     const auto facts = read_facts(request->head);
-    const caller from{address_key(connection.peer), connection.local.address()};
+    const caller from = caller_of(connection);
     const auto deadline = started + hold(facts.what.where);
     progress so_far;
     step s;
@@ -91,7 +94,7 @@ awaitable<reply_ptr> serving_handler::answer_later(std::unique_ptr<owned_request
             s = {core_.replies().too_many_waiting, std::nullopt, reason::too_many_waiting, nullptr};
             break;
         }
-        const auto of_peer = waiting_of_peer_.find(from.peer);
+        const auto of_peer = waiting_of_peer_.find(from.limit_key());
         if (of_peer != waiting_of_peer_.end() && of_peer->second >= settings_.max_waiting_per_pod) {
             s = {core_.replies().too_many_waiting_of_peer, std::nullopt, reason::too_many_waiting, nullptr};
             break;
@@ -106,7 +109,7 @@ awaitable<reply_ptr> serving_handler::answer_later(std::unique_ptr<owned_request
         asio::steady_timer wake(co_await asio::this_coro::executor);
         wake.expires_after(deadline - now + answer_grace);
         waiter w{&wake, std::nullopt};
-        const waiting_place place(*this, question.id, from.peer, w);
+        const waiting_place place(*this, question.id, from.limit_key(), w);
         send_(std::move(question));
         co_await wake.async_wait(as_result);
         const auto state = co_await asio::this_coro::cancellation_state;
@@ -159,7 +162,7 @@ void serving_handler::finished(const request_facts& facts, const step& s, const 
     metrics_.rejected(s.reason);
     if (!about_identity(s.reason) || !log_.enabled(log_level::warn))
         return;
-    const auto peer = connection.peer.to_string();
+    const auto peer = shown_peer(connection);
     const auto verdict = sampler_.admit(std::string(s.reason) + " " + peer, now.time_since_epoch());
     if (!verdict.write)
         return;
@@ -172,6 +175,17 @@ void serving_handler::finished(const request_facts& facts, const step& s, const 
                 {"namespace", s.pod != nullptr ? std::string_view(s.pod->facts->namespace_name) : nobody},
                 {"pod", s.pod != nullptr ? std::string_view(s.pod->facts->name) : nobody},
                 {"suppressed", verdict.suppressed}});
+}
+
+// Who asked, as far as the connection tells. A pod can come to its own listener from any loopback address.
+std::string serving_handler::shown_peer(const connection_info& connection) const {
+    if (!connection.owner)
+        return connection.peer.to_string();
+    const auto& pods = core_.current().identity->by_uid;
+    const auto found = pods.find(*connection.owner);
+    if (found == pods.end())
+        return "pod of uid " + *connection.owner;
+    return "pod " + found->second->facts->namespace_name + "/" + found->second->facts->name;
 }
 
 std::chrono::milliseconds serving_handler::hold(route r) const {

@@ -37,6 +37,7 @@ private:
     struct waiting_place; // holds a waiter's place in the tables
     void finished(const request_facts& facts, const step& s, const connection_info& connection,
                   metrics::outcome served_as, boot_time started);
+    [[nodiscard]] std::string shown_peer(const connection_info& connection) const;
     [[nodiscard]] std::chrono::milliseconds hold(route r) const;
 
     const service_settings& settings_;
@@ -48,7 +49,7 @@ private:
     serving_core core_;
     std::uint64_t next_id_ = 1;
     std::unordered_map<std::uint64_t, waiter*> waiters_;
-    boost::unordered_flat_map<address_key, std::size_t, address_key_hash> waiting_of_peer_;
+    boost::unordered_flat_map<std::uint64_t, std::size_t> waiting_of_peer_; // by caller::limit_key
 };
 
 } // namespace credlet::metadata

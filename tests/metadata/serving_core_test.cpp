@@ -760,3 +760,221 @@ TEST_CASE("remembered tokens stay within their bounds, per pod and in all") {
     memory.keep_only({});
     CHECK(memory.tokens() == 0);
 }
+
+// ---- through the listener in a pod's own network namespace
+
+TEST_CASE("who comes through a pod's listener is that pod, whatever address he comes from") {
+    fixture node;
+    for (const std::string peer :
+         {"127.0.0.1", "::1", "127.8.9.10", "10.0.0.2", "10.0.0.77", "192.168.0.1"}) {
+        CAPTURE(peer);
+        const auto a = node.send_through("a", get(ecs), peer);
+        CHECK_FALSE(a->waited);
+        CHECK(member_of(a->body(), "RoleArn") == role("web-role"));
+        CHECK(member_of(node.send_through("b", get(ecs), peer)->body(), "RoleArn") == role("api-role"));
+    }
+    CHECK(node.send_through("a", get(ecs + "/api-role"))->last.reason == "foreign_role");
+}
+
+TEST_CASE("pods that have one address, or none yet, are served through their listeners, each as itself") {
+    for (const auto mode : {identity_mode::any, identity_mode::address}) {
+        fixture node(fixture::with(mode));
+        node.upstream.pods().pod_changed(make_pod("b", "api", "10.0.0.1"));
+        node.upstream.pods().pod_changed(make_pod("c", "api", ""));
+        node.run();
+        CHECK(node.send(get(ecs), "10.0.0.1")->last.reason == "address_conflict");
+        CHECK(member_of(node.send_through("a", get(ecs), "10.0.0.1")->body(), "RoleArn") == role("web-role"));
+        CHECK(member_of(node.send_through("b", get(ecs), "10.0.0.1")->body(), "RoleArn") == role("api-role"));
+        CHECK(member_of(node.send_through("c", get(ecs))->body(), "RoleArn") == role("api-role"));
+    }
+}
+
+TEST_CASE("a listener that has outlived its pod identifies nobody") {
+    for (const auto mode :
+         {identity_mode::any, identity_mode::token, identity_mode::address, identity_mode::both})
+        for (const bool removed : {false, true}) {
+            fixture node(fixture::with(mode));
+            const auto others_token = with_token("h.b.s");
+            if (mode != identity_mode::address) {
+                (void)node.send(get(ecs, others_token), "10.0.0.2");
+                node.verify_as(make_pod("b", "api", ""));
+            }
+            const auto session = fixture::with_session(node.put_session("10.0.0.2", others_token));
+            auto a = make_pod("a", "web", "10.0.0.1");
+            a.terminal = true;
+            removed ? node.upstream.pods().pod_removed("a") : node.upstream.pods().pod_changed(a);
+            node.run();
+            for (const auto& text : {get(ecs), get(ecs, others_token), get(ecs, with_token("h.new.s")),
+                                     get(list_path), get(list_path, session)}) {
+                const auto r = node.send_through("a", text, "10.0.0.2");
+                CHECK(r->status() == 403);
+                CHECK(r->last.reason == "pod_not_here");
+                CHECK_FALSE(r->waited);
+            }
+        }
+}
+
+TEST_CASE("a listener stands where the address stands in --identity, and a token must agree with it") {
+    struct expectation {
+        identity_mode mode;
+        std::string_view without, own, of_another, garbage; // reasons of refusal; empty: served
+    };
+    for (const auto& e : {
+             expectation{identity_mode::any, "", "", "identity_mismatch", "bad_token_form"},
+             expectation{identity_mode::address, "", "", "", ""},
+             expectation{identity_mode::token, "missing_token", "", "identity_mismatch", "bad_token_form"},
+             expectation{identity_mode::both, "missing_token", "", "identity_mismatch", "bad_token_form"},
+         }) {
+        CAPTURE(static_cast<int>(e.mode));
+        fixture node(fixture::with(e.mode));
+        if (e.mode != identity_mode::address) {
+            const auto own = node.send_through("a", get(ecs, with_token("h.a.s")));
+            node.verify_as(make_pod("a", "web", ""));
+            CHECK(own->status() == 200);
+            const auto others = node.send_through("a", get(ecs, with_token("h.b.s")), "10.0.0.2");
+            node.verify_as(make_pod("b", "api", ""));
+            CHECK(others->status() == 403);
+        }
+        const auto outcome = [&](const std::string& headers) {
+            const auto r = node.send_through("a", get(ecs, headers), "10.0.0.2");
+            CHECK_FALSE(r->waited);
+            if (r->status() == 200)
+                CHECK(member_of(r->body(), "RoleArn") == role("web-role"));
+            CHECK(r->status() == (r->last.reason.empty()               ? 200
+                                  : r->last.reason == "bad_token_form" ? 400
+                                                                       : 403));
+            return r->last.reason;
+        };
+        CHECK(outcome({}) == e.without);
+        CHECK(outcome(with_token("h.a.s")) == e.own);
+        CHECK(outcome(with_token("h.b.s")) == e.of_another);
+        CHECK(outcome(with_token("garbage")) == e.garbage);
+    }
+}
+
+TEST_CASE("T14: a session token is bound to the pod of the listener it was asked for through") {
+    fixture node;
+    const auto put = [&](const std::string& uid, const std::string& headers = {}) {
+        return node
+            .send_through(uid, "PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
+                               "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n" +
+                                   headers + "\r\n")
+            ->body();
+    };
+    const auto session = fixture::with_session(put("a"));
+    CHECK(node.send_through("a", get(list_path, session))->body() == "web-role");
+    CHECK(node.send_through("b", get(list_path, session))->last.reason == "bad_session");
+    CHECK(node.send_through("b", get(list_path, session), "10.0.0.1")->last.reason == "bad_session");
+    CHECK(node.status(get(list_path, session), "10.0.0.1") == 200); // the same pod
+    CHECK(node.status(get(list_path, session), "10.0.0.2") == 401);
+    CHECK(node.status(get(list_path, session), "127.0.0.1") == 401); // the node's loopback is not the pod's
+    CHECK(node.send_through("a", get(list_path))->status() == 401);
+}
+
+TEST_CASE("T14: where tokens are required, a session through a listener needs one, too") {
+    for (const auto mode : {identity_mode::token, identity_mode::both}) {
+        auto s = fixture::with(mode);
+        s.imds_v1 = true;
+        fixture node(s);
+        const auto put = [](const std::string& headers) {
+            return "PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
+                   "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n" +
+                   headers + "\r\n";
+        };
+        CHECK(node.send_through("a", put({}))->last.reason == "missing_token");
+        CHECK(node.send_through("a", get(list_path))->status() == 401);
+        const auto r = node.send_through("a", put(with_token("h.a.s")));
+        node.verify_as(make_pod("a", "web", ""));
+        REQUIRE(r->status() == 200);
+        const auto session = fixture::with_session(r->body());
+        CHECK(node.send_through("a", get(list_path, session))->status() == 200);
+        CHECK(node.send_through("b", get(list_path, session))->status() == 401);
+    }
+    auto s = node_settings();
+    s.imds_v1 = true;
+    CHECK(fixture(s).send_through("a", get(list_path))->body() == "web-role");
+}
+
+TEST_CASE("a static pod gets nothing through a listener, and one on the host network must send its token") {
+    fixture node;
+    auto fixed = make_pod("m", "web", "10.0.0.5");
+    fixed.mirror = true;
+    auto host = make_pod("h", "web", "192.168.0.1");
+    host.host_network = true;
+    node.upstream.pods().pod_changed(fixed);
+    node.upstream.pods().pod_changed(host);
+    node.run();
+    CHECK(node.send_through("m", get(ecs))->last.reason == "mirror_pod");
+    CHECK(node.send_through("h", get(ecs))->last.reason == "host_network");
+    const auto r = node.send_through("h", get(ecs, with_token("h.b.s")));
+    node.verify_as(make_pod("b", "api", ""));
+    CHECK(member_of(r->body(), "RoleArn") == role("api-role")); // who runs there, too, is told apart by token
+}
+
+TEST_CASE("who comes through a listener never waits for an address, nor is he taken for the node") {
+    for (const bool synced : {false, true}) {
+        metadata_node node;
+        node.upstream.pods().pods_replaced({make_pod("a", "web", "")});
+        node.upstream.set_synced(synced);
+        node.run();
+        for (const std::string peer : {"127.0.0.1", "10.0.0.9"}) {
+            const auto r = node.send_through("a", get(ecs), peer); // comes in on 127.0.0.1
+            REQUIRE(r->last.lacking);
+            CHECK(r->last.lacking->what == metadata::need::account);
+            CHECK(node.send_through("nobody", get(ecs), peer)->last.reason == "pod_not_here");
+        }
+        node.upstream.pods().accounts_replaced({make_account("web", "web-role")});
+        node.run();
+        CHECK(node.work.addresses.empty());
+        CHECK(node.send_through("a", get(ecs))->status() == 200);
+    }
+}
+
+TEST_CASE("T7: a request that waits behind a listener is refused when the pod is gone meanwhile") {
+    fixture node;
+    node.upstream.pods().account_changed(make_account("late", "late-role"));
+    node.upstream.pods().pod_changed(make_pod("c", "late", "10.0.0.3"));
+    node.run(false);
+    const auto r = node.send_through("c", get(ecs));
+    CHECK(r->waited);
+    node.upstream.pods().pod_removed("c");
+    node.upstream.pods().pod_changed(make_pod("d", "late", "10.0.0.3"));
+    node.run();
+    CHECK(r->last.reason == "pod_not_here");
+    CHECK(node.send_through("d", get(ecs))->status() == 200);
+    CHECK(node.send_through("c", get(ecs))->last.reason == "pod_not_here");
+}
+
+TEST_CASE("T19: pods that all come from one loopback address spend each its own budget") {
+    fixture node;
+    unsigned served = 0;
+    for (int i = 0; i < 1000; ++i)
+        served += node.send_through("a", get(ecs), "127.0.0." + std::to_string(1 + i % 200))->status() == 200;
+    CHECK(served == 400);
+    CHECK(node.status(get(ecs), "10.0.0.1") == 429); // the same pod
+    CHECK(node.send_through("b", get(ecs))->status() == 200);
+
+    // Of those, too, that are not served in the end.
+    fixture strict(fixture::with(identity_mode::both));
+    unsigned refused = 0;
+    for (int i = 0; i < 1000; ++i)
+        refused += strict.send_through("a", get(ecs))->last.reason == "missing_token";
+    CHECK(refused == 400);
+    CHECK(strict.send_through("b", get(ecs))->last.reason == "missing_token");
+    CHECK(strict.send_through("gone", get(ecs))->last.reason == "pod_not_here");
+}
+
+TEST_CASE("T27: the budget of bad tokens is the pod's, not the loopback address's") {
+    fixture node;
+    unsigned verified = 0, limited = 0;
+    for (int i = 0; i < 200; ++i) {
+        const auto r = node.send_through("a", get(ecs, with_token("h." + std::to_string(i) + ".s")),
+                                         "127.0.0." + std::to_string(1 + i));
+        r->status() == 429 ? ++limited : ++verified;
+    }
+    CHECK(verified == 20);
+    CHECK(limited == 180);
+    CHECK(node.send_through("b", get(ecs, with_token("h.other.s")))->waited);
+    CHECK(node.send(get(ecs, with_token("h.third.s")), "127.0.0.1")->waited);
+    CHECK(node.send_through("a", get(ecs))->status() == 200);
+}

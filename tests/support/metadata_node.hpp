@@ -153,12 +153,15 @@ public:
 
     enum class request_state { asking, answered };
     struct request {
-        request(const std::string& text, const std::string& peer)
+        request(const std::string& text, const std::string& peer, const std::string& listener_pod_ = {})
             : parsed(text),
+              listener_pod(listener_pod_),
               facts(metadata::read_facts(parsed.head())),
               from{metadata::address_key(asio::ip::make_address(peer)),
-                   asio::ip::make_address("169.254.170.2")} {}
+                   asio::ip::make_address(listener_pod.empty() ? "169.254.170.2" : "127.0.0.1"),
+                   listener_pod.empty() ? nullptr : &listener_pod} {}
         test_request parsed;
+        std::string listener_pod; // empty: it came in on the node
         metadata::request_facts facts;
         metadata::caller from;
         metadata::progress so_far;
@@ -177,7 +180,14 @@ public:
 
     // A request comes in: answered from memory, or an ask is under way.
     request_ptr send(const std::string& text, const std::string& peer) {
-        auto r = std::make_shared<request>(text, peer);
+        return take(std::make_shared<request>(text, peer));
+    }
+    // Likewise, through the listener in that pod's network namespace.
+    request_ptr send_through(const std::string& pod_uid, const std::string& text,
+                             const std::string& peer = "127.0.0.1") {
+        return take(std::make_shared<request>(text, peer, pod_uid));
+    }
+    request_ptr take(request_ptr r) {
         r->deadline =
             time.now() + (metadata::is_imds(r->facts.what.where) ? settings.imds_hold : settings.ecs_hold);
         r->last = serving.begin(r->facts, r->from, time.now(), time.wall());
