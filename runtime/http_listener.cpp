@@ -1,5 +1,6 @@
 #include "runtime/http_listener.hpp"
 
+#include "runtime/canonical_address.hpp"
 #include "runtime/http_session.hpp"
 #include "runtime/shared_address.hpp"
 
@@ -20,16 +21,6 @@ using asio::ip::tcp;
 // Connections accepted before others have their turn.
 constexpr int accepted_per_turn = 64;
 constexpr auto pause_after_failure = 100ms;
-
-// One peer, one address: no IPv4-mapped form, no zone.
-asio::ip::address canonical(const asio::ip::address& address) {
-    if (address.is_v4())
-        return address;
-    const auto v6 = address.to_v6();
-    if (v6.is_v4_mapped())
-        return asio::ip::make_address_v4(asio::ip::v4_mapped, v6);
-    return asio::ip::address_v6(v6.to_bytes());
-}
 
 // accept(2) reports what befell a connection while it was queued; the next one may be fine.
 bool concerns_one_connection(int error) {
