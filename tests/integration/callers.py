@@ -8,17 +8,21 @@ the plan says so.
 
 import asyncio
 import collections
+import contextlib
 import json
+import os
 import pathlib
 import socket
 import subprocess
 import sys
 
+from namespaces import inside
+
 LATE = 0.05  # seconds: whoever sends later than this shows that the machine is busy, not that the daemon is
 
 
 class Callers:
-    """pods: [{"ip": ..., "where": [host, port]}, ...]; new: requests per second with a connection each; kept: connections
+    """pods: [{"ip": ..., "where": [host, port], "network": path of a namespace}, ...]; new: requests per second with a connection each; kept: connections
     that are kept, with a request `every` so many seconds."""
 
     def __init__(self, pods, new=0, kept=0, every=0.2, attempts=1, timeout=5):
@@ -92,6 +96,7 @@ class Caller:
         close = "Connection: close\r\n" if says_close else ""
         self.request = f"GET /v1/credentials HTTP/1.1\r\nHost: {host}\r\n{close}\r\n".encode()
         self.socket = None
+        self.network = os.open(pod["network"], os.O_RDONLY) if "network" in pod else None
 
     async def ask_and_go(self):
         await self.ask()
@@ -138,7 +143,8 @@ class Caller:
     async def connect(self):
         self.hang_up()
         where = self.pod["where"]
-        self.socket = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET)
+        with inside(self.network) if self.network is not None else contextlib.nullcontext():
+            self.socket = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET)
         self.socket.setblocking(False)
         self.socket.bind((self.pod["ip"], 0))
         await self.load.loop.sock_connect(self.socket, tuple(where))

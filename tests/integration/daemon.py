@@ -1,6 +1,7 @@
 """The credlet binary as a process, and its callers."""
 
 import collections
+import contextlib
 import http.client
 import json
 import os
@@ -50,11 +51,13 @@ def endpoint(text):
 
 class Credlet:
     """Started at once; the constructor returns when it is ready (with ready=False, when it listens; with wait=False,
-    at once). It ends when the thread that started it does: start it from the main one."""
+    at once). It ends when the thread that started it does: start it from the main one. node: of sandboxes.py, whose
+    process it is. rights: arguments of setpriv."""
 
     def __init__(self, world, *flags, ready=True, wait=True, listen=("127.0.0.1:0",), admin="127.0.0.1:0",
-                 environment=None):
-        command = ["setpriv", "--pdeathsig", "KILL", BINARY, "serve"]  # a run that is cut short leaves no daemon behind
+                 environment=None, node=None, rights=()):
+        # A run that is cut short leaves no daemon behind.
+        command = [*(node.command if node else ()), "setpriv", "--pdeathsig", "KILL", *rights, BINARY, "serve"]
         for where in listen:
             command += ["--listen", where]
         command += ["--admin-listen", admin, "--node-name", world.node_name, "--kube-api", world.kube_url,
@@ -68,8 +71,9 @@ class Credlet:
         self.world = world
         self.ends_with = 0
         self.output_pipe, theirs = os.pipe()
-        self.process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE,
-                                        env={**clean, **(environment or {})})
+        with node.process_ids() if node else contextlib.nullcontext():
+            self.process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE,
+                                            env={**clean, **(environment or {})})
         os.close(theirs)
         self.output = []  # every line of standard output
         self.logs = []  # the same, parsed
@@ -244,6 +248,12 @@ class Credlet:
             return 0
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+    def explain(self, pod):
+        """{name: step}, of what explain says about a pod."""
+        answer = self.admin(f"/explain?namespace={pod['namespace']}&pod={pod['name']}")
+        assert answer.status == 200, answer
+        return {step["name"]: step for step in answer.json["steps"]}
 
     def logged(self, **fields):
         """The log entries that have these fields."""
