@@ -109,6 +109,8 @@ private:
             look_for(uid);
         }
         pins_.reset();
+        if (auto why = finder_->trouble(); !why.empty() && why != std::exchange(hampered_, why))
+            events_.hampered(why);
         if (!settled_ && book_.settled(time_.now())) {
             settled_ = true;
             events_.settled();
@@ -288,6 +290,7 @@ private:
     std::map<std::string, name, std::less<>> named_;
     std::map<std::string, listener_book::standing, std::less<>> told_;
     std::optional<pins> pins_;
+    std::string hampered_; // as told last
     std::uint64_t next_key_ = 1;
     bool woken_ = false, settled_ = false;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -40,6 +40,8 @@ struct pod_listener_events {
     std::function<void(std::uint64_t key, std::string pod_uid, descriptor socket)> opened;
     std::function<void(std::uint64_t key)> closed;
     std::function<void(pod_listener_update)> told;
+    // Why pods are found later than they could be, once for each reason; for a log line.
+    std::function<void(const std::string& why)> hampered;
     std::function<void()> settled; // once: whoever was here at the beginning has been tried
 };
 
