@@ -22,8 +22,8 @@ LATE = 0.05  # seconds: whoever sends later than this shows that the machine is 
 
 
 class Callers:
-    """pods: [{"ip": ..., "where": [host, port], "network": path of a namespace}, ...]; new: requests per second with a connection each; kept: connections
-    that are kept, with a request `every` so many seconds."""
+    """pods: [{"ip": ..., "where": [host, port], "network": path of a namespace, where it is another}, ...]; new: requests
+    per second with a connection each; kept: connections that are kept, with a request `every` so many seconds."""
 
     def __init__(self, pods, new=0, kept=0, every=0.2, attempts=1, timeout=5):
         plan = {"pods": pods, "new": new, "kept": kept, "every": every, "attempts": attempts, "timeout": timeout}

@@ -2,6 +2,7 @@
 at once. Process 1 has process ids, mounts and control groups of its own: when it ends all of them end, and when the
 test ends it does."""
 
+import errno
 import http.client
 import json
 import os
@@ -81,8 +82,8 @@ class PodProcess:
         return list(found.get_frozen_credentials())
 
     def ask_until(self, port, seconds, every):
-        """Asks on loopback for so long, the first time as soon as somebody listens there. [[status, body], ...], each that is
-        not like the one before."""
+        """Asks on loopback for so long, the first time as soon as somebody listens there. [[status, body], ...], each
+        that is not like the one before."""
         end, answers = time.monotonic() + seconds, []
         while not answers or time.monotonic() < end:
             try:
@@ -96,6 +97,22 @@ class PodProcess:
                 answers.append(answer)
             time.sleep(every)
         return answers
+
+    def start_and_ask(self, groups, port, files):
+        """Seconds from when it is in the pod's network until it has an answer there."""
+        self.start(groups, files)
+        began = time.monotonic()
+        request = f"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode()
+        while time.monotonic() < began + 10:
+            with socket.socket() as connection:
+                connection.settimeout(10)
+                if connection.connect_ex(("127.0.0.1", port)) == 0:
+                    connection.sendall(request)
+                    answer = connection.recv(65536)
+                    assert answer.startswith(b"HTTP/1.1 200 "), answer
+                    return time.monotonic() - began
+            time.sleep(0.002)  # whoever asks all the time keeps others from answering
+        raise TimeoutError("nobody listens in the pod")
 
     @staticmethod
     def ask(port):
@@ -195,8 +212,8 @@ def remove_group(directory, seconds=5):
     while True:
         try:
             return os.rmdir(directory)
-        except OSError:
-            if time.monotonic() > end:
+        except OSError as problem:
+            if problem.errno != errno.EBUSY or time.monotonic() > end:
                 raise
             time.sleep(0.002)
 

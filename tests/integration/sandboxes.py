@@ -1,6 +1,7 @@
 """A node and its pods as a kubelet and a container runtime make them: control groups, network namespaces, veth pairs and
-processes, all of them real and made in the order in which they are made there. What is on a node has process ids, mounts and control
-groups of its own and the network of the thread that made the node; all of it ends with the test, however that ends.
+processes, all of them real and made in the order in which they are made there. What is on a node has process ids,
+mounts and control groups of its own and the network of the thread that made it. All of it ends with the test, however
+that ends.
 """
 
 import itertools
@@ -19,6 +20,9 @@ from private_network import unavailable
 
 GATEWAY = "10.244.0.1"  # the node, as its pods see it
 NODE_PROCESSES = pathlib.Path(__file__).with_name("node_processes.py")
+TOPS = {2: GROUPS, 1: f"{OLD_GROUPS}/systemd"}
+PODS_ROOTS = [f"kubepods.slice/kubepods-{quality}.slice" for quality in ("burstable", "besteffort")] + [
+    f"kubepods/{quality}" for quality in ("burstable", "besteffort")]
 PATIENCE = 20  # seconds for what takes milliseconds
 numbers = itertools.count(1)
 
@@ -78,7 +82,10 @@ class Node:
         self.process_ids_file = os.open(f"/proc/{self.process.pid}/ns/pid", os.O_RDONLY)
         self.call("next_pid", 100)  # it is there
         # A program that begins like this runs on the node.
-        self.command = ["nsenter", f"--mount=/proc/{self.process.pid}/ns/mnt", f"--cgroup=/proc/{self.process.pid}/ns/cgroup"]
+        self.command = ["nsenter", *(f"--{kind}=/proc/{self.process.pid}/ns/{name}"
+                                     for kind, name in (("mount", "mnt"), ("cgroup", "cgroup")))]
+        for top, pods in itertools.product(TOPS.values(), PODS_ROOTS):  # which the kubelet makes when it starts
+            self.path(f"{top}/{pods}").mkdir(parents=True)
 
     def process_ids(self):
         """Processes that this thread starts have the node's process ids. Threads cannot be started meanwhile."""
@@ -121,7 +128,8 @@ class Process(Far):
     def end(self):
         """Returns when it is gone, or as good as gone."""
         self.connection.shutdown(socket.SHUT_WR)
-        assert not self.connection.recv(1 << 20)
+        while self.connection.recv(1 << 20):
+            pass  # nobody has asked what came of that
         self.connection.close()
 
 
@@ -173,7 +181,7 @@ class Pod:
         self.network = self.pin = None
         self.processes = []
         self.groups = []  # on the node, those of containers
-        top = {2: GROUPS, 1: f"{OLD_GROUPS}/systemd"}[version]
+        top = TOPS[version]
         if driver == "systemd":
             kind = "" if quality == "guaranteed" else f"-{quality}"
             parents = ["kubepods.slice"] + ([f"kubepods{kind}.slice"] if kind else [])
@@ -184,7 +192,7 @@ class Pod:
     # The kubelet
 
     def make_group(self):
-        self.node.path(self.group).mkdir(parents=True)
+        self.node.path(self.group).mkdir()
 
     # The runtime
 
