@@ -71,7 +71,11 @@ public:
     // looks at the processes of all pods. Not cheap.
     [[nodiscard]] virtual std::vector<pinned_namespace> pinned() = 0;
 
-    // The control group of the pod changed: look again. May be called for one that nothing happened to.
+    // Why events may be missing; empty: nothing is known. For operators; changes seldom.
+    [[nodiscard]] virtual std::string trouble() const { return {}; }
+
+    // The control group of the pod changed: look again. May be called for one that nothing happened to. Like
+    // pins_changed called by the loop, not from within the methods above.
     std::function<void(const std::string& uid)> changed;
     // The runtime has pinned a namespace, or let one go.
     std::function<void()> pins_changed;
