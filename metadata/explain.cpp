@@ -3,7 +3,6 @@
 #include "metadata/replies.hpp"
 
 #include <algorithm>
-#include <array>
 
 namespace credlet::metadata {
 
@@ -51,33 +50,71 @@ explain_step pod_step(const service_settings& settings, const explained_pod& p) 
     return good("pod", shown(*p.found));
 }
 
-explain_step address_step(const directory& pods, const service_settings& settings, const pod& p) {
-    const bool token_will_do =
-        settings.identity == identity_mode::any || settings.identity == identity_mode::token;
+bool token_will_do(const service_settings& settings) {
+    return settings.identity == identity_mode::any || settings.identity == identity_mode::token;
+}
+
+// Whether callers of this pod are told by its listener alone: it has one, or there is no other way to ask.
+bool told_by_listener(const service_settings& settings, const explained_pod& p) {
+    return p.listening && ((p.listening->state && p.listening->state->open) || !settings.listens_on_node);
+}
+
+explain_step address_step(const directory& pods, const service_settings& settings, const explained_pod& e) {
+    const pod& p = *e.found;
+    const bool by_listener = told_by_listener(settings, e);
     if (p.host_network) {
         const std::string detail =
             "it is on the host network, so its address is the node's and identifies nobody";
-        return token_will_do
-                   ? good("address", detail + "; it must send its token")
-                   : bad("address", detail, "Let credlet identify it by token (--identity any or token).");
+        if (token_will_do(settings))
+            return good("address", detail + "; it must send its token");
+        return settings.listens_on_node
+                   ? bad("address", detail, "Let credlet identify it by token (--identity any or token).")
+                   : good("address", detail); // the next step has more to say
     }
     if (p.addresses.empty())
-        return settings.identity == identity_mode::token ? good("address", "none yet; not needed")
-               : token_will_do
+        return settings.identity == identity_mode::token || by_listener
+                   ? good("address", "none yet; not needed")
+               : token_will_do(settings)
                    ? good("address", "none yet; as long as it has none, it must send its token")
                    : bad("address", "it has none yet", "The pod's sandbox is not up; see the pod's events.");
     std::string list;
     for (const auto& address : p.addresses) {
         const auto claim = pods.pods().claim(address_key(address));
-        if (claim.kind != claim_kind::owned || claim.owner->uid != p.uid)
+        list += (list.empty() ? "" : ", ") + address.to_string();
+        if (claim.kind == claim_kind::owned && claim.owner->uid == p.uid)
+            continue;
+        if (!by_listener)
             return bad(
                 "address", address.to_string() + " is claimed by another live pod of this node as well",
                 "Nobody is served from that address until one of them is gone: find the pods with it by "
                 "`kubectl get pods -A --field-selector status.podIP=" +
                     address.to_string() + "`.");
-        list += (list.empty() ? "" : ", ") + address.to_string();
+        list += " (another live pod of this node has it as well; its own listener tells it apart)";
     }
     return good("address", list);
+}
+
+explain_step listener_step(const service_settings& settings, const explained_pod& p, bool has_role) {
+    const auto& listening = *p.listening;
+    if (p.found->host_network)
+        return settings.listens_on_node
+                   ? good("listener", "none: pods on the host network ask the node's")
+                   : bad("listener",
+                         "pods on the host network have none of their own, and the node has none either",
+                         std::string("Let credlet listen on the node as well (--listen; the chart's "
+                                     "listener.mode both)") +
+                             (token_will_do(settings) ? ", and have the pod send its token."
+                                                      : ", identify by token (--identity any or token), and "
+                                                        "have the pod send its own."));
+    if (!listening.state && listening.only_with_role && !has_role)
+        return good("listener", "none: only pods that have a role have one");
+    const auto state = listening.state.value_or(
+        pod_listener_state{false, "not open yet: its network namespace is not known", {}});
+    if (state.open)
+        return good("listener", state.detail);
+    return bad("listener", state.detail,
+               (state.advice.empty() ? "Ask again in a few seconds." : state.advice) +
+                   (settings.listens_on_node ? " Until then it can ask the node's listener." : ""));
 }
 
 } // namespace
@@ -87,12 +124,17 @@ std::vector<explain_step> explain_entitlement(const directory& pods, const servi
     std::vector<explain_step> steps{pod_step(settings, p)};
     if (!steps.back().ok)
         return steps;
-    steps.push_back(address_step(pods, settings, *p.found));
+    steps.push_back(address_step(pods, settings, p));
     if (!steps.back().ok)
         return steps;
+    const auto known = pods.known(p.found->uid);
+    if (p.listening) {
+        steps.push_back(listener_step(settings, p, known && has_roles(*known)));
+        if (!steps.back().ok)
+            return steps;
+    }
 
     const std::string account = p.found->namespace_name + "/" + p.found->service_account;
-    const auto known = pods.known(p.found->uid);
     const std::string first_prefix =
         settings.annotation_prefixes.empty() ? std::string() : settings.annotation_prefixes.front();
     const std::string annotate = "Annotate it: kubectl annotate serviceaccount -n " +
@@ -225,10 +267,15 @@ std::vector<explain_step> explain_credentials(const sts::credential_spec& spec,
     return steps;
 }
 
-std::vector<explain_step> completed(std::vector<explain_step> steps) {
-    constexpr std::array names{"pod", "address", "service account", "role", "token", "sts", "credentials"};
-    for (std::size_t i = steps.size(); i < names.size(); ++i)
-        steps.push_back({names[i], false, false, {}, {}});
+std::vector<explain_step> completed(std::vector<explain_step> steps, bool with_listener) {
+    std::size_t at = 0;
+    for (const auto* name :
+         {"pod", "address", "listener", "service account", "role", "token", "sts", "credentials"}) {
+        if (name == std::string_view("listener") && !with_listener)
+            continue;
+        if (at++ == steps.size())
+            steps.push_back({name, false, false, {}, {}});
+    }
     return steps;
 }
 

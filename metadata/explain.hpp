@@ -12,6 +12,12 @@
 
 namespace credlet::metadata {
 
+// Where pods have listeners of their own.
+struct explained_listening {
+    bool only_with_role = false;               // pods without a role have none
+    std::optional<pod_listener_state> state{}; // of this pod's; none: nothing is known of it
+};
+
 // What is asked about, and what is known without asking anybody. found: the pod, wherever it was found.
 struct explained_pod {
     pod_ptr found;     // nullptr: there is no such pod
@@ -19,9 +25,11 @@ struct explained_pod {
     bool synced = false;
     std::string lookup_problem;  // why the cluster could not be asked for it, if it could not
     std::string account_problem; // the same of its service account, where the watch shows none with a role
+    std::optional<explained_listening> listening{}; // none: no listeners in pods
 };
 
-// "pod", "address", "service account", "role", without I/O. The pod's own role is the one explained.
+// "pod", "address", "listener" where pods have them, "service account", "role", without I/O. The pod's own
+// role is the one explained.
 [[nodiscard]] std::vector<explain_step>
 explain_entitlement(const directory& pods, const service_settings& settings, const explained_pod& p);
 
@@ -31,7 +39,8 @@ explain_credentials(const sts::credential_spec& spec, const sts::lookup_result& 
                     const std::optional<sts::credential_service::last_call>& last, std::string_view issuer,
                     wall_time wall);
 
-// Marks what comes after the first failure as not reached, and completes the list of steps.
-[[nodiscard]] std::vector<explain_step> completed(std::vector<explain_step> steps);
+// Marks what comes after the first failure as not reached, and completes the list of steps. with_listener:
+// whether there is one of that name.
+[[nodiscard]] std::vector<explain_step> completed(std::vector<explain_step> steps, bool with_listener);
 
 } // namespace credlet::metadata

@@ -119,9 +119,15 @@ public:
             p.found = core_.pods().pods().by_uid(known->facts->uid); // it may have gone meanwhile
             p.here = p.found != nullptr;
         }
+        const bool with_listener = listener_state_ != nullptr;
+        if (with_listener) {
+            p.listening = explained_listening{listened_with_role_, {}};
+            if (p.here)
+                p.listening->state = listener_state_(p.found->uid);
+        }
         auto steps = explain_entitlement(core_.pods(), settings_, p);
         if (!steps.back().ok)
-            co_return completed(std::move(steps));
+            co_return completed(std::move(steps), with_listener);
         const auto spec = core_.pods().known(p.found->uid)->grants->roles.front().spec;
         const auto key = spec->key();
         flush(); // the store learns of what has been found just now
@@ -141,7 +147,7 @@ public:
         auto more = explain_credentials(*spec, credentials.lookup(key), credentials.history(key),
                                         cluster_->issuer(), time_.wall());
         steps.insert(steps.end(), more.begin(), more.end());
-        co_return completed(std::move(steps));
+        co_return completed(std::move(steps), with_listener);
     }
 
 private:

@@ -39,6 +39,7 @@ struct service_settings {
     std::optional<std::vector<role_rule>> role_policy; // none: every role is allowed here, IAM decides
     std::string region, availability_zone;             // empty: the IMDS paths for them are 404
     bool imds_v1 = false;
+    bool listens_on_node = true;          // besides the listeners in pods' networks; for explain
     std::vector<std::string> extra_hosts; // Host values accepted besides the listeners' addresses
     std::chrono::milliseconds ecs_hold{5000}, imds_hold{900};
     double pod_requests_per_second = 200, pod_request_burst = 400;
@@ -51,7 +52,9 @@ struct service_settings {
 
 // One step of an explanation, in the order of a request's way.
 struct explain_step {
-    std::string name; // "pod", "address", "service account", "role", "token", "sts", "credentials"
+    // "pod", "address", "listener" (only where there are listeners in pods), "service account", "role",
+    // "token", "sts", "credentials"
+    std::string name;
     bool ok = false;
     bool reached = true; // false: an earlier step failed
     std::string detail;  // what was found
@@ -94,7 +97,8 @@ public:
     // that has them. only_with_role: those whose service account has a role.
     virtual void watch_listened_pods(bool only_with_role,
                                      std::function<void(std::vector<listened_pod>)> changed) = 0;
-    // What explain says of a pod's listener. None: it is not known.
+    // What explain says of a pod's listener, asked for on the upstream loop. None: it is not known. To be
+    // called only where there are listeners in pods: from then on an explanation has a step for them.
     virtual void
     explain_listeners(std::function<std::optional<pod_listener_state>(const std::string& pod_uid)> state) = 0;
 
