@@ -77,7 +77,7 @@ class Pod:
         self.namespace, self.name, self.uid = metadata["namespace"], metadata["name"], metadata["uid"]
         self.path = f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
         host_network = body["spec"].get("hostNetwork", False)
-        self.sandbox = Sandbox(None if host_network else next(ADDRESSES))
+        self.sandbox = Sandbox(self.uid, None if host_network else next(ADDRESSES), self._host_paths())
         self.address = self.sandbox.address or kubelet.address
         self.processes = {}
         self.started = now()
@@ -91,7 +91,8 @@ class Pod:
             for container in spec.get("initContainers", []) + spec["containers"]:
                 self.sandbox.install(self._image(container)["programs"])
                 for mount in container.get("volumeMounts", []):
-                    self.sandbox.mount(mount["mountPath"], await self._files(volumes[mount["name"]]))
+                    if "hostPath" not in volumes[mount["name"]]:
+                        self.sandbox.mount(mount["mountPath"], await self._files(volumes[mount["name"]]))
             await self._say("Pending", ready=False)
             for container in spec.get("initContainers", []):
                 code = await (await self._start(container)).wait()
@@ -114,6 +115,17 @@ class Pod:
         raise Broken(f"there is no image {container['image']}")
 
     # What a container is given
+
+    def _host_paths(self):
+        """{path in the pod: path of the machine}, which is made where it may be."""
+        spec = self.body["spec"]
+        volumes = {volume["name"]: volume["hostPath"] for volume in spec.get("volumes", []) if "hostPath" in volume}
+        for path in volumes.values():
+            if path["type"] == "DirectoryOrCreate":
+                pathlib.Path(path["path"]).mkdir(parents=True, exist_ok=True)
+        return {mount["mountPath"]: volumes[mount["name"]]["path"]
+                for container in spec.get("initContainers", []) + spec["containers"]
+                for mount in container.get("volumeMounts", []) if mount["name"] in volumes}
 
     async def _files(self, volume):
         if "emptyDir" in volume:
@@ -171,7 +183,7 @@ class Pod:
         image = self._image(container)
         command = container.get("command") or image["entrypoint"]
         with open(self._log(container["name"]), "ab") as log:
-            return await self.sandbox.spawn([*command, *container.get("args", [])], {
+            return await self.sandbox.spawn(container["name"], [*command, *container.get("args", [])], {
                 **self._environment(container), **image.get("environment", {})}, self._capabilities(container),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
 
@@ -209,7 +221,7 @@ class Pod:
     async def execute(self, name, command):
         container = next(c for c in self.body["spec"]["containers"] if c["name"] == name)
         environment = {**self._environment(container), **self._image(container).get("environment", {})}
-        return await self.sandbox.spawn(command, environment, self._capabilities(container),
+        return await self.sandbox.spawn(name, command, environment, self._capabilities(container),
                                         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
                                         stderr=asyncio.subprocess.PIPE)
 

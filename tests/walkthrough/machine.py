@@ -1,10 +1,12 @@
 """A machine of its own for a cluster of one node: network and mount namespaces that nothing leaves, where the names of AWS
-lead to the simulators and their CA is the one that everybody trusts."""
+lead to the simulators and their CA is the one that everybody trusts; and control groups of its own."""
 
 import ctypes
 import os
 import pathlib
 import subprocess
+
+from groups import end_group
 
 CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 NODE_ADDRESS = "10.0.0.1"
@@ -27,13 +29,15 @@ class Machine:
         self.libc = ctypes.CDLL(None, use_errno=True)
 
     def __enter__(self):
-        self.home, self.outside = os.getcwd(), {}
+        self.home, self.outside, self.group = os.getcwd(), {}, None
         for kind in ("net", "mnt"):
             self.outside[kind] = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY)
         if self.libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:
             raise Unavailable("namespaces take CAP_SYS_ADMIN")
         try:
             run("mount", "--make-rprivate", "/")
+            run("mount", "-t", "tmpfs", "tmpfs", "/run")
+            self._make_groups()
             run("ip", "link", "set", "lo", "up")
             for address in (NODE_ADDRESS, AWS_ADDRESS):
                 run("ip", "address", "add", f"{address}/32", "dev", "lo")
@@ -42,7 +46,21 @@ class Machine:
             raise
         return self
 
+    def _make_groups(self):
+        """Of version 2, as machines of today have them. A part of this machine's, which stands for all there are."""
+        everything = self.directory / "cgroup"
+        everything.mkdir()
+        try:
+            run("mount", "-t", "cgroup2", "cgroup2", everything)
+            self.group = everything / f"credlet-walkthrough-{os.getpid()}"
+            self.group.mkdir()
+            run("mount", "--bind", self.group, "/sys/fs/cgroup")
+        except (OSError, subprocess.CalledProcessError) as problem:
+            raise Unavailable(f"control groups cannot be made: {problem}") from problem
+
     def __exit__(self, *_):
+        if self.group:
+            end_group(self.group)
         for kind, flag in (("net", CLONE_NEWNET), ("mnt", CLONE_NEWNS)):
             if self.libc.setns(self.outside[kind], flag) != 0:
                 raise OSError(ctypes.get_errno(), "setns")

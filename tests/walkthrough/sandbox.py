@@ -1,13 +1,40 @@
-"""A pod's place on the node: a mount namespace, a network namespace unless it is on the host's, and its processes in them."""
+"""A pod's place on the node: a control group, a mount namespace, a network namespace unless it is on the host's, and its
+processes in them."""
 
 import asyncio
 import itertools
 import pathlib
 import re
 import shutil
+import uuid
+
+from groups import end_group
 
 NUMBERS = itertools.count(1)
 GATEWAY = "169.254.1.1"  # one hop to the node, whatever the pod's address: as Calico has it
+GROUPS = pathlib.Path("/sys/fs/cgroup/kubepods/besteffort")  # where the kubelet puts pods' with the cgroupfs driver
+
+# A root of the pod's own, with all that the machine's has and some directories of its own: so a volume can be at any path.
+# Arguments: a path in the pod, a path of the machine, and so on.
+BUILD_ROOT = """
+set -e
+root=/mnt
+mount -t tmpfs tmpfs $root
+for entry in /*; do
+  if [ -L "$entry" ]; then cp -P "$entry" $root/
+  elif [ -d "$entry" ]; then
+    mkdir "$root$entry"
+    [ "$entry" = $root ] || mount --rbind "$entry" "$root$entry"
+  fi
+done
+for place in /run /tmp /usr/local/bin; do mount -t tmpfs tmpfs $root$place; done
+while [ $# -gt 0 ]; do
+  mkdir -p "$root$1"
+  mount --rbind "$2" "$root$1"
+  shift 2
+done
+exec chroot $root sh -c "echo built; exec sleep infinity"
+"""
 
 
 class Broken(Exception):
@@ -23,22 +50,36 @@ async def run(*command, **how):
     return output
 
 
+def in_pod(path):
+    """Without the symbolic link that the machine has there."""
+    return re.sub("^/var/run/", "/run/", path)
+
+
 class Sandbox:
-    def __init__(self, address=None):
-        """address: the pod's own; without one it is on the host's network."""
-        self.address = address
+    def __init__(self, uid, address=None, host_paths=None):
+        """address: the pod's own; without one it is on the host's network. host_paths: {path in the pod: path of the
+        machine}."""
+        self.group, self.groups = GROUPS / f"pod{uid}", {}
+        self.address, self.host_paths = address, host_paths or {}
         self.spaces = ["--mount"] + (["--net"] if address else [])
 
     async def start(self):
-        unshare = ["unshare", "--propagation", "private", *self.spaces, "sh", "-c", "echo; exec sleep infinity"]
-        self.pause = await asyncio.create_subprocess_exec("setpriv", "--pdeathsig", "KILL", *unshare,
-                                                          stdout=asyncio.subprocess.PIPE)
-        await self.pause.stdout.readline()  # it is in there
+        paths = [path for pair in self.host_paths.items() for path in (in_pod(pair[0]), pair[1])]
+        unshare = ["unshare", "--propagation", "private", *self.spaces, "sh", "-c", BUILD_ROOT, "sandbox", *paths]
+        self.pause = await asyncio.create_subprocess_exec(*self._placed("pause", unshare), stdout=asyncio.subprocess.PIPE)
+        if await self.pause.stdout.readline() != b"built\n":
+            raise Broken("no place for the pod")
         self.root = pathlib.Path(f"/proc/{self.pause.pid}/root")
-        for place in ("/run", "/tmp", "/usr/local/bin"):
-            await self.inside("mount", "-t", "tmpfs", "tmpfs", place)
         if self.address:
             await self._connect()
+
+    def _placed(self, container, command):
+        """The command, in the control group of a container of this pod. Ends with this process."""
+        if container not in self.groups:
+            self.groups[container] = self.group / uuid.uuid4().hex
+            self.groups[container].mkdir(parents=True)
+        enter = ["sh", "-c", 'echo 0 >"$0/cgroup.procs" && exec "$@"', str(self.groups[container])]
+        return ["setpriv", "--pdeathsig", "KILL", *enter, *map(str, command)]
 
     async def _connect(self):
         """A veth pair and a route of the pod's address, as a CNI plugin makes them."""
@@ -53,14 +94,14 @@ class Sandbox:
         await run("ip", "route", "add", f"{self.address}/32", "dev", link)
 
     def _enter(self, command):
-        return ["nsenter", "--target", str(self.pause.pid), *self.spaces, "--", *map(str, command)]
+        return ["nsenter", "--target", str(self.pause.pid), *self.spaces, "--root", "--wd", "--", *map(str, command)]
 
     async def inside(self, *command):
         return await run(*self._enter(command))
 
     def mount(self, path, files):
         """A volume's files at a path below /run, where there is nothing of the machine's."""
-        path = re.sub("^/var/run/", "/run/", path)
+        path = in_pod(path)
         if not path.startswith("/run/"):
             raise Broken(f"a volume at {path}")
         where = self.root / path.removeprefix("/")
@@ -79,15 +120,16 @@ class Sandbox:
             else:
                 program.symlink_to(path)  # a script, which goes by its own place
 
-    async def spawn(self, command, environment, capabilities=None, **how):
+    async def spawn(self, container, command, environment, capabilities=None, **how):
         """capabilities: all that root has in there; None: as the machine's root."""
         limit = []
         if capabilities is not None:
             kept = "".join(f",+{name.lower()}" for name in capabilities)
             limit = ["setpriv", "--no-new-privs", "--inh-caps", "-all", "--bounding-set", "-all" + kept]
-        return await asyncio.create_subprocess_exec("setpriv", "--pdeathsig", "KILL", *self._enter([*limit, *command]),
+        return await asyncio.create_subprocess_exec(*self._placed(container, self._enter([*limit, *command])),
                                                     env=environment, **how)
 
     async def stop(self):
         self.pause.kill()
         await self.pause.wait()
+        await asyncio.to_thread(end_group, self.group)
