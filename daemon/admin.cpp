@@ -108,11 +108,14 @@ struct counted {
 
 class admin_handler final : public request_handler {
 public:
-    admin_handler(asio::io_context& upstream, asio::io_context& serving, const clock& time,
+    admin_handler(asio::io_context& upstream, const std::vector<watched_loop>& others, const clock& time,
                   admin_sources sources, admin_limits limits)
         : sources_(std::move(sources)),
-          limits_(limits),
-          heart_(upstream.get_executor(), serving, time) {}
+          limits_(limits) {
+        for (const auto& other : others)
+            hearts_.push_back({std::make_unique<heartbeat>(upstream.get_executor(), other.loop, time),
+                               "the loop that " + other.does + " does not respond\n"});
+    }
 
     reply_ptr answer_now(const request_head& head, const connection_info&) override {
         const auto path = head.path;
@@ -139,9 +142,10 @@ public:
     awaitable<reply_ptr> answer_later(std::unique_ptr<owned_request> request, connection_info) override {
         if (request->head.path == "/healthz") {
             // This very answer shows that the upstream loop turns.
-            const bool alive = co_await heart_.beats(limits_.heartbeat);
-            co_return alive ? reply(200, plain_text, "ok\n")
-                            : reply(503, plain_text, "the loop that serves pods does not respond\n");
+            for (const auto& heart : hearts_)
+                if (!co_await heart.beat->beats(limits_.heartbeat))
+                    co_return reply(503, plain_text, heart.failure);
+            co_return reply(200, plain_text, "ok\n");
         }
         const auto query = parse_explain_query(request->head.query);
         if (!query)
@@ -157,9 +161,14 @@ public:
     reply_ptr answer_fault(request_fault fault, const connection_info&) override { return faulty(fault); }
 
 private:
+    struct heart {
+        std::unique_ptr<heartbeat> beat;
+        std::string failure; // what is told when it does not
+    };
+
     const admin_sources sources_;
     const admin_limits limits_;
-    heartbeat heart_;
+    std::vector<heart> hearts_;
     std::size_t explaining_ = 0;
 };
 
@@ -202,10 +211,11 @@ std::unique_ptr<request_handler> make_metrics_handler(const clock& time,
     return std::make_unique<metrics_handler>(time, std::move(metrics));
 }
 
-std::unique_ptr<request_handler> make_admin_handler(asio::io_context& upstream, asio::io_context& serving,
+std::unique_ptr<request_handler> make_admin_handler(asio::io_context& upstream,
+                                                    const std::vector<watched_loop>& others,
                                                     const clock& time, admin_sources sources,
                                                     admin_limits limits) {
-    return std::make_unique<admin_handler>(upstream, serving, time, std::move(sources), limits);
+    return std::make_unique<admin_handler>(upstream, others, time, std::move(sources), limits);
 }
 
 std::string render_explanation(const std::string& namespace_name, const std::string& pod,

@@ -3,7 +3,7 @@
 // reach, and never with a secret in them.
 //
 //   GET /metrics                    the Prometheus text format
-//   GET /healthz                    200 "ok" while both event loops turn; never a matter of STS or Kubernetes
+//   GET /healthz                    200 "ok" while all event loops turn; never a matter of STS or Kubernetes
 //   GET /readyz                     200 or 503 and {"ready":..,"reasons":[..]}: watches synced, listeners
 //   open GET /explain?namespace=N&pod=P  {"namespace":..,"pod":..,"ok":..,"steps":[..]}: each step from
 //   address to credentials
@@ -31,15 +31,22 @@ struct admin_sources {
         explain;
 };
 
+// A loop that health is a matter of, besides the one that tells.
+struct watched_loop {
+    asio::io_context& loop;
+    std::string does; // what it does: "serves pods"
+};
+
 struct admin_limits {
-    std::chrono::milliseconds heartbeat{2000}; // without a sign of the serving loop: unhealthy
+    std::chrono::milliseconds heartbeat{2000}; // without a sign of another loop: unhealthy
     std::chrono::milliseconds explain{25000};  // an explanation may wait for a token and for STS
     std::size_t explaining_at_once = 4;        // more are answered 503: each may cost a call to STS
 };
 
 // Runs on the upstream loop. The loops and the clock outlive the handler, and the handler the server it is
 // given to.
-std::unique_ptr<request_handler> make_admin_handler(asio::io_context& upstream, asio::io_context& serving,
+std::unique_ptr<request_handler> make_admin_handler(asio::io_context& upstream,
+                                                    const std::vector<watched_loop>& others,
                                                     const clock& time, admin_sources sources,
                                                     admin_limits limits = {});
 

@@ -2,9 +2,12 @@
 
 #include "daemon/admin.hpp"
 #include "daemon/audit.hpp"
+#include "daemon/descriptor_budget.hpp"
 #include "daemon/hardening.hpp"
 #include "daemon/option_values.hpp"
+#include "daemon/pod_listening.hpp"
 #include "daemon/pods_file.hpp"
+#include "daemon/readiness.hpp"
 #include "daemon/role_policy_file.hpp"
 #include "daemon/warm_up.hpp"
 #include "metadata/kubernetes/kubernetes.hpp"
@@ -16,6 +19,7 @@
 #include "runtime/log.hpp"
 #include "runtime/shared_address.hpp"
 #include "runtime/task_group.hpp"
+#include "runtime/thread_capabilities.hpp"
 #include "sts/credential_service.hpp"
 #include "sts/https_sts_client.hpp"
 
@@ -28,6 +32,7 @@
 
 #include <algorithm>
 #include <future>
+#include <linux/capability.h>
 #include <signal.h>
 #include <thread>
 
@@ -43,6 +48,9 @@ constexpr auto listen_patience = 60s;
 
 // What is waited for without end: somebody else's address, until it is free; or whatever the reason.
 enum class patience { bounded, while_in_use, endless };
+
+// The end does not wait longer for a system call of the discovery loop.
+constexpr auto discovery_end_limit = 2s;
 
 // Instead of ten seconds: an update goes from node to node, and somebody waits for this process.
 constexpr auto prefetch_spread_of_successor = 1s;
@@ -145,6 +153,7 @@ metadata::service_settings service_settings_of(const options& o,
     s.region = o.region;
     s.availability_zone = o.availability_zone;
     s.imds_v1 = o.imds_v1;
+    s.listens_on_node = !o.listen.empty();
     s.extra_hosts = o.allowed_hosts;
     s.pod_requests_per_second = o.pod_request_rate;
     s.pod_request_burst = o.pod_request_burst;
@@ -177,16 +186,28 @@ result<sts::endpoint> sts_endpoint_of(const options& o) {
     return sts::select_endpoint(s);
 }
 
+std::string text_of_all(const std::vector<asio::ip::tcp::endpoint>& addresses) {
+    std::string text;
+    for (const auto& a : addresses)
+        text.append(text.empty() ? "" : ", ").append(text_of(a));
+    return text;
+}
+
 // Everything that lives on the two loops, in the order in which it depends on each other.
 class process {
 public:
-    process(const options& o, output_log& log) : options_(o), log_(log) {}
+    // discovery: where there is --pod-listen; else nullptr. Its thread ends before this goes.
+    process(const options& o, output_log& log, discovery_thread* discovery)
+        : options_(o),
+          log_(log),
+          discovery_(discovery) {}
 
     int run();
 
 private:
     result<void> build();
     void build_admin();
+    void say_what_starts();
     awaitable<void> live();
     // Opens one of our addresses, now or later, for as long as there is patience.
     using opener = std::function<awaitable<result<std::string>>()>;
@@ -197,10 +218,12 @@ private:
     void cannot_start(std::string_view flag, const std::string& where);
     awaitable<void> close_down();
     void start_feeding();
+    void follow_pods();
     [[nodiscard]] readiness ready();
 
     const options& options_;
     output_log& log_;
+    discovery_thread* discovery_;
     system_clock time_;
     system_random random_; // upstream loop
     std::unique_ptr<metrics::registry> metrics_ = metrics::make_registry(time_);
@@ -210,6 +233,7 @@ private:
     task_group tasks_{upstream_.get_executor()};
 
     std::unique_ptr<metadata::service> service_;
+    std::unique_ptr<pod_listening> pod_listening_;                 // or nullptr
     std::unique_ptr<metadata::kubernetes::kubernetes> kubernetes_; // or else
     std::unique_ptr<pods_file> pods_file_;
     std::unique_ptr<https_client> sts_http_;
@@ -242,13 +266,21 @@ result<void> process::build() {
         return endpoint.error();
 
     auto settings = service_settings_of(options_, std::move(policy));
-    stands_by_ = std::ranges::any_of(options_.listen, is_listened_on);
+    // Who listens in pods alone is told by where it has its metrics.
+    stands_by_ = std::ranges::any_of(options_.listen.empty() ? options_.metrics_listen : options_.listen,
+                                     is_listened_on);
     if (stands_by_) {
         log_.info("another process serves: standing by");
         settings.initial_prefetch_spread = prefetch_spread_of_successor;
     }
     service_ = metadata::make_service(serving_, upstream_, tasks_, time_, random_, metrics_->serving(),
                                       metrics_->kubernetes(), log_, std::move(settings));
+    if (discovery_ != nullptr) {
+        pod_listening_ = std::make_unique<pod_listening>(*discovery_, serving_, upstream_, time_, *service_,
+                                                         metrics_->pod_listeners(), log_);
+        if (auto started = pod_listening_->start(options_); !started)
+            return started.error();
+    }
     const auto names = make_system_resolver();
 
     metadata::cluster* cluster = nullptr;
@@ -303,6 +335,7 @@ result<void> process::build() {
     const auto listed = [this](bool& which) {
         return [this, &which] {
             which = true;
+            follow_pods();
             if (pods_listed_ && accounts_listed_) {
                 service_->set_synced(true);
                 log_.info("synced");
@@ -317,21 +350,25 @@ result<void> process::build() {
     return {};
 }
 
+// Those who were here first are all of the first list, and who of them has a role takes both lists to tell.
+void process::follow_pods() {
+    const bool known = pods_listed_ && (accounts_listed_ || options_.pod_listen_for == pod_choice::all);
+    if (pod_listening_ && known)
+        pod_listening_->follow_pods(options_.pod_listen_for);
+}
+
 readiness process::ready() {
-    readiness r;
-    if (!pods_listed_)
-        r.reasons.emplace_back("the pods of this node have not been listed yet");
-    if (!accounts_listed_)
-        r.reasons.emplace_back("the service accounts have not been listed yet");
-    if (listening_ == 0)
-        r.reasons.emplace_back("no listener for pods is open yet");
+    start_progress p;
+    p.pods_listed = pods_listed_;
+    p.accounts_listed = accounts_listed_;
+    p.listens_on_node = !options_.listen.empty();
+    p.listening = listening_;
+    p.listens_in_pods = pod_listening_ != nullptr;
+    p.pods_looked_for = pod_listening_ && pod_listening_->settled();
     if (stands_by_)
-        if (auto missing = warm_up_.missing(credentials_->count(), time_.now()); !missing.empty())
-            r.reasons.push_back(std::move(missing));
-    if (draining_)
-        r.reasons.emplace_back("draining");
-    r.ready = r.reasons.empty();
-    return r;
+        p.cold = warm_up_.missing(credentials_->count(), time_.now());
+    p.draining = draining_;
+    return readiness_of(p);
 }
 
 void process::build_admin() {
@@ -341,7 +378,10 @@ void process::build_admin() {
     sources.explain = [this](std::string namespace_name, std::string pod) {
         return service_->explain(std::move(namespace_name), std::move(pod));
     };
-    admin_handler_ = make_admin_handler(upstream_, serving_, time_, std::move(sources));
+    std::vector<watched_loop> others{{serving_, "serves pods"}};
+    if (discovery_ != nullptr)
+        others.push_back({discovery_->loop(), "makes listeners in pods"});
+    admin_handler_ = make_admin_handler(upstream_, others, time_, std::move(sources));
     metrics_handler_ = make_metrics_handler(time_, [this] { return metrics_->expose(); });
     http_server_limits limits;
     limits.max_connections = 64;
@@ -425,6 +465,8 @@ void process::start_feeding() {
 
 awaitable<void> process::close_down() {
     draining_ = true;
+    if (pod_listening_)
+        pod_listening_->stop();
     const auto cut = co_await run_on(serving_, service_->drain(options_.drain_timeout));
     log_.info("drained", {{"connections_cut", cut}});
     if (kubernetes_)
@@ -464,6 +506,18 @@ awaitable<void> process::live() {
     co_await close_down();
 }
 
+void process::say_what_starts() {
+    log_.info("starting", {{"version", CREDLET_VERSION},
+                           {"node", options_.node_name},
+                           {"listen", text_of_all(options_.listen)},
+                           {"pod_listen", text_of_all(options_.pod_listen)}});
+    const auto needed = descriptors_needed(options_);
+    if (const auto limit = descriptor_limit(); limit && *limit < needed)
+        log_.warn("the limit of open files (RLIMIT_NOFILE) is below what is needed for --max-connections and "
+                  "--max-pod-namespaces: raise it, or lower those",
+                  {{"limit", *limit}, {"needed", needed}});
+}
+
 int process::run() {
     tasks_.on_exception = [this](const std::string& what) {
         log_.error("a task failed: this is a bug", {{"error", what}});
@@ -475,7 +529,7 @@ int process::run() {
         return 1;
     }
     build_admin();
-    log_.info("starting", {{"version", CREDLET_VERSION}, {"node", options_.node_name}});
+    say_what_starts();
 
     loop_thread serving(serving_);
     asio::co_spawn(upstream_, live(), [this](const std::exception_ptr& failure) {
@@ -491,15 +545,28 @@ int process::run() {
 
 } // namespace
 
+// Threads inherit what the one that makes them may do: the discovery thread is made before this one gives up
+// what that needs, and all others after it.
 int serve(const options& o) {
     const auto hardened = harden_process();
-    const auto log = make_output_log(1, o.lowest_log_level, o.logs, 1s);
-    if (!hardened) {
-        log->error("cannot start", {{"error", hardened.error().message}});
-        return 1;
+    std::optional<discovery_thread> discovery;
+    if (hardened && !o.pod_listen.empty())
+        discovery.emplace();
+    const auto confined = give_up_capabilities({CAP_SYS_ADMIN, CAP_SYS_PTRACE});
+    auto log = make_output_log(1, o.lowest_log_level, o.logs, 1s);
+    for (const auto* done : {&hardened, &confined})
+        if (!*done) {
+            log->error("cannot start", {{"error", done->error().message}});
+            return 1;
+        }
+    process p(o, *log, discovery ? &*discovery : nullptr);
+    const int exit_code = p.run();
+    if (discovery && !discovery->join(discovery_end_limit)) {
+        log->warn("the loop that makes listeners in pods does not end: ending without it");
+        log.reset(); // writes what is left
+        ::_exit(exit_code);
     }
-    process p(o, *log);
-    return p.run();
+    return exit_code;
 }
 
 } // namespace credlet::app

@@ -39,7 +39,7 @@ struct fixture {
     }
     request_handler& handler() {
         if (!handler_)
-            handler_ = make_admin_handler(loop, serving, time, sources, limits);
+            handler_ = make_admin_handler(loop, others, time, sources, limits);
         return *handler_;
     }
     // As the server would: from memory, else later.
@@ -61,7 +61,8 @@ struct fixture {
         return {reply->status(), std::string(reply->head()), std::string(reply->body())};
     }
 
-    asio::io_context loop{1}, serving{1};
+    asio::io_context loop{1}, serving{1}, discovery{1};
+    std::vector<watched_loop> others{{serving, "serves pods"}};
     test::manual_clock time;
     readiness state;
     std::vector<metadata::explain_step> steps;
@@ -111,9 +112,10 @@ TEST_CASE_FIXTURE(fixture, "readiness names what is missing") {
     CHECK(a.body == "{\"ready\":true,\"reasons\":[]}\n");
 }
 
-TEST_CASE_FIXTURE(fixture, "F52: healthy is who turns both loops, whatever else is missing") {
+TEST_CASE_FIXTURE(fixture, "F52: healthy is who turns all loops, whatever else is missing") {
     limits.heartbeat = 10s;
-    const turning_loop other(serving);
+    others.push_back({discovery, "finds pods' namespaces"});
+    const turning_loop other(serving), third(discovery);
     const auto a = get("/healthz");
     CHECK(a.status == 200);
     CHECK(a.body == "ok\n");
@@ -123,9 +125,23 @@ TEST_CASE_FIXTURE(fixture, "F52: a serving loop that does not turn is unhealthy,
     limits.heartbeat = 50ms;
     CHECK(get("/healthz").status == 503);
     limits.heartbeat = 10s;
-    CHECK(get("/healthz").status == 503); // limits are the handler's own
+    const auto a = get("/healthz");
+    CHECK(a.status == 503); // limits are the handler's own
+    CHECK(a.body == "the loop that serves pods does not respond\n");
     // The message that is still under way arrives.
     serving.run();
+    CHECK(get("/healthz").status == 200);
+}
+
+TEST_CASE_FIXTURE(fixture, "a loop besides the serving one that does not turn is unhealthy, and named") {
+    others.push_back({discovery, "finds pods' namespaces"});
+    limits.heartbeat = 50ms;
+    CHECK(get("/healthz").body == "the loop that serves pods does not respond\n");
+    serving.run();
+    const auto a = get("/healthz");
+    CHECK(a.status == 503);
+    CHECK(a.body == "the loop that finds pods' namespaces does not respond\n");
+    discovery.run();
     CHECK(get("/healthz").status == 200);
 }
 

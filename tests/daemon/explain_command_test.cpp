@@ -114,7 +114,7 @@ TEST_CASE("a running daemon is asked over HTTP") {
         co_return steps;
     };
     sources.explain = explain_it;
-    const auto handler = make_admin_handler(loop, serving, time, sources);
+    const auto handler = make_admin_handler(loop, {{serving, "serves pods"}}, time, sources);
     const auto server = make_http_server(loop, time, *handler, {});
     const auto index = server->listen({asio::ip::address_v4::loopback(), 0});
     REQUIRE_MESSAGE(index.has_value(), index.error().message);

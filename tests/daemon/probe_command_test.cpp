@@ -31,7 +31,7 @@ struct daemon_at_path {
     explicit daemon_at_path(readiness state) {
         admin_sources sources;
         sources.ready = [state = std::move(state)] { return state; };
-        handler = make_admin_handler(loop, loop, time, sources);
+        handler = make_admin_handler(loop, {{loop, "serves pods"}}, time, sources);
         server = make_http_server(loop, time, *handler, {});
         REQUIRE(server->listen(unix_path{path}).has_value());
         thread = std::thread([this] { loop.run(); });
