@@ -1,6 +1,7 @@
 // Everything that can happen to the identity of callers and to their credentials, in any order: one generator
 // drives pods and service accounts, their lagging watches, direct questions whose answers come late, tokens,
-// STS calls that end in any order or fail, views that reach the serving loop late, and requests that wait.
+// STS calls that end in any order or fail, views that reach the serving loop late, listeners in pods that
+// open and close late, and requests that wait.
 //
 // Each change of the truth has a version, which events, lists and direct answers carry along. A model keeps,
 // by rules of its own, the newest state of each object that the service had been told of when the view in use
@@ -132,6 +133,9 @@ public:
             {6, &world::bring_direct_answer},
             {20, &world::request},
             {8, &world::session_request},
+            {4, &world::open_some_listener},
+            {6, &world::close_some_listener},
+            {12, &world::request_through_listener},
             {6, &world::some_time_passes},
             {3, &world::mint_token},
             {10, &world::verify_token},
@@ -178,12 +182,13 @@ public:
         check_what_is_kept();
         for (const auto& [uid, p] : truth_pods)
             check_pod_is_served(p);
+        check_listeners();
         ++settled;
     }
 
     std::uint64_t seed;
     std::size_t served = 0, served_after_wait = 0, refused = 0, settled = 0, conflicts = 0,
-                moved_while_waiting = 0, by_session = 0;
+                moved_while_waiting = 0, by_session = 0, through_listener = 0, listener_without_pod = 0;
     std::optional<std::string> wrong; // the first violation
 
 private:
@@ -564,29 +569,67 @@ private:
 
     // ---- requests
     void request() {
-        std::string from = chance(12) ? "192.168.0.1" : address(pick(address_count)), headers;
-        const bool needs_token = node.settings.identity == metadata::identity_mode::token ||
-                                 node.settings.identity == metadata::identity_mode::both;
-        if (!tokens.empty() && (needs_token ? !chance(8) : chance(2))) {
-            const bool fresh = needs_token && !truth_pods.empty() && chance(2);
-            const auto text = fresh ? mint_for(some_uid())
-                                    : std::next(tokens.begin(), pick(static_cast<int>(tokens.size())))->first;
-            const auto& t = tokens[text];
-            headers = with_token(text);
+        std::string from = chance(12) ? "192.168.0.1" : address(pick(address_count));
+        const auto text = some_token();
+        if (!text.empty()) {
             // Mostly from the pod it is of.
-            if (const auto p = truth_pods.find(t.pod_uid);
+            if (const auto p = truth_pods.find(tokens[text].pod_uid);
                 p != truth_pods.end() && !p->second.addresses.empty() && !chance(4))
                 from = p->second.addresses[0].to_string();
         } else if (const auto uid = some_uid(); !uid.empty() && !truth_pods[uid].addresses.empty() &&
                                                 !truth_pods[uid].terminal && !chance(4))
             from = truth_pods[uid].addresses[0].to_string();
+        came(node.send(some_request(text), from));
+    }
+    // A token to send; empty: none.
+    std::string some_token() {
+        const bool needed = node.settings.identity == metadata::identity_mode::token ||
+                            node.settings.identity == metadata::identity_mode::both;
+        if (tokens.empty() || (needed ? chance(8) : chance(2)))
+            return {};
+        const bool fresh = needed && !truth_pods.empty() && chance(2);
+        return fresh ? mint_for(some_uid())
+                     : std::next(tokens.begin(), pick(static_cast<int>(tokens.size())))->first;
+    }
+    std::string some_request(const std::string& token) {
+        const auto headers = token.empty() ? std::string() : with_token(token);
         const auto path =
             chance(3) ? "/v1/credentials/role-" + std::to_string(pick(role_count)) : "/v1/credentials";
-        const auto r =
-            chance(6) ? node.send(put_session(headers), from) : node.send(get(path, headers), from);
+        return chance(6) ? put_session(headers) : get(path, headers);
+    }
+    void came(const metadata_node::request_ptr& r) {
         if (r->state == metadata_node::request_state::answered)
             check(*r);
+        else if (!r->listener_pod.empty() && r->last.lacking->what == metadata::need::address)
+            fail_with("an address asked for of somebody whom the listener tells", *r);
     }
+
+    // ---- listeners in pods: of whom the service wants them for, sooner or later
+    void open_some_listener() {
+        const auto wanted = node.upstream.pods().listened(false);
+        if (!wanted.empty())
+            listeners.insert(wanted[static_cast<std::size_t>(pick(static_cast<int>(wanted.size())))].uid);
+    }
+    void close_some_listener() {
+        if (const auto uid = some_listener(); !uid.empty() && (chance(8) || !truth_pods.contains(uid)))
+            listeners.erase(uid);
+    }
+    std::string some_listener() {
+        return listeners.empty() ? std::string()
+                                 : *std::next(listeners.begin(), pick(static_cast<int>(listeners.size())));
+    }
+    void request_through_listener() {
+        const auto uid = some_listener();
+        if (uid.empty())
+            return;
+        auto token = some_token();
+        if (!token.empty() && truth_pods.contains(uid) && chance(2))
+            token = mint_for(uid);
+        came(node.send_through(uid, some_request(token), some_source()));
+    }
+    // Inside of its network a pod can have any address.
+    std::string some_source() { return chance(2) ? "127.0.0.1" : address(pick(address_count)); }
+
     static std::string put_session(const std::string& headers) {
         return "PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
                "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n" +
@@ -607,21 +650,27 @@ private:
         } else if (chance(2)) {
             path += "role-" + std::to_string(pick(role_count));
         }
-        const auto r = node.send(get(path, "X-aws-ec2-metadata-token: " + session + "\r\n"), from);
-        if (r->state == metadata_node::request_state::answered)
-            check(*r);
+        const auto text = get(path, "X-aws-ec2-metadata-token: " + session + "\r\n");
+        auto listener = listeners.contains(of.pod_uid) && !chance(4) ? of.pod_uid : some_listener();
+        came(chance(2) || listener.empty() ? node.send(text, from)
+                                           : node.send_through(listener, text, some_source()));
         while (sessions.size() > 24)
             sessions.erase(std::next(sessions.begin(), pick(static_cast<int>(sessions.size()))));
     }
 
     void fail_with(const std::string& what, const metadata_node::request& r) {
         if (!wrong)
-            wrong = what + " (from " + r.from.peer.address().to_string() + ", token \"" +
-                    std::string(r.facts.token) + "\", body " + r.body() + ")";
+            wrong = what + " (from " + r.from.peer.address().to_string() + ", through the listener of \"" +
+                    r.listener_pod + "\", token \"" + std::string(r.facts.token) + "\", body " + r.body() +
+                    ")";
     }
 
     // The whole rule of identity, said once more and as simply as can be.
     std::optional<pod> rightful_pod(const metadata_node::request& r) {
+        if (!r.listener_pod.empty()) {
+            const auto p = live_pod(r.listener_pod);
+            return p ? rightful_pod(r, p) : std::nullopt;
+        }
         std::vector<pod> claimants;
         for (const auto& [uid, p] : serving_knows.pods())
             for (const auto& a : p.addresses)
@@ -634,6 +683,10 @@ private:
             return std::nullopt;
         if (claimants.size() == 1 && !node_address)
             by_address = claimants.front();
+        return rightful_pod(r, by_address);
+    }
+    // by_address: whose address it came from, or whose listener it came through.
+    std::optional<pod> rightful_pod(const metadata_node::request& r, const std::optional<pod>& by_address) {
         const auto where = r.facts.what.where;
         if (metadata::is_imds(where) && where != metadata::route::imds_token)
             return pod_of_session(r, by_address);
@@ -714,11 +767,14 @@ private:
             ++refused;
             conflicts += r.last.reason == "address_conflict" ? 1 : 0;
             moved_while_waiting += r.last.reason == "identity_changed" ? 1 : 0;
+            listener_without_pod += !r.listener_pod.empty() && !live_pod(r.listener_pod) ? 1 : 0;
             return;
         }
         const auto who = rightful_pod(r);
         if (!who)
             return fail_with("an answer for somebody who is nobody", r);
+        if (!r.listener_pod.empty() && who->uid != r.listener_pod)
+            return fail_with("an answer for " + who->uid + " through another pod's listener", r);
         if (who->mirror)
             return fail_with("an answer for a static pod", r);
         if (!r.so_far.pod_uid.empty() && r.so_far.pod_uid != who->uid)
@@ -736,6 +792,7 @@ private:
         ++served;
         served_after_wait += r.waited ? 1 : 0;
         by_session += where == metadata::route::imds_role ? 1 : 0;
+        through_listener += r.listener_pod.empty() ? 0 : 1;
         const auto id = member_of(r.body(), "AccessKeyId");
         const auto found = issued.find(static_cast<std::size_t>(std::atoll(id.substr(4).c_str())));
         if (found == issued.end())
@@ -790,18 +847,26 @@ private:
                       std::to_string(wanted.size()) + " are wanted");
     }
     void check_pod_is_served(const pod& p) {
-        const auto mode = node.settings.identity;
         const auto& account = truth_accounts[p.service_account];
-        if (p.terminal || p.mirror || p.host_network || p.addresses.empty() || account.annotations.empty())
+        if (p.terminal || p.mirror || p.host_network || account.annotations.empty())
+            return;
+        check_served(p,
+                     [&](const std::string& text) { return node.send_through(p.uid, text, some_source()); });
+        if (p.addresses.empty())
             return;
         for (const auto& [uid, other] : truth_pods)
             if (uid != p.uid && !other.terminal && !other.addresses.empty() && other.addresses == p.addresses)
                 return;
+        check_served(p, [&](const std::string& text) { return node.send(text, p.addresses[0].to_string()); });
+    }
+    void check_served(const pod& p,
+                      const std::function<metadata_node::request_ptr(const std::string&)>& send) {
+        const auto mode = node.settings.identity;
         std::string headers;
         if (mode == metadata::identity_mode::token || mode == metadata::identity_mode::both) {
             headers = with_token(mint_for(p.uid, true));
         }
-        const auto r = node.send(get("/v1/credentials", headers), p.addresses[0].to_string());
+        const auto r = send(get("/v1/credentials", headers));
         for (int i = 0; i < 60 && r->state != metadata_node::request_state::answered; ++i) {
             while (!node.asks.empty())
                 take_ask();
@@ -818,8 +883,25 @@ private:
         }
         check(*r);
         if (r->status() != 200 && !wrong)
-            wrong = "pod " + p.uid + " should be served now and gets " + std::to_string(r->status()) + " " +
-                    r->body();
+            wrong = "pod " + p.uid + " should be served now" +
+                    (r->listener_pod.empty() ? "" : " through its listener") + " and gets " +
+                    std::to_string(r->status()) + " " + r->body();
+    }
+    // They are wanted for the pods that run in networks of their own; the others' are worth nothing.
+    void check_listeners() {
+        std::set<std::string> rightful, wanted;
+        for (const auto& [uid, p] : truth_pods)
+            if (!p.terminal && !p.mirror && !p.host_network)
+                rightful.insert(uid);
+        for (const auto& p : node.upstream.pods().listened(false))
+            wanted.insert(p.uid);
+        if (wanted != rightful)
+            violation("listeners are wanted for other pods than there are");
+        for (const auto& uid : listeners)
+            if (!rightful.contains(uid) &&
+                node.send_through(uid, get("/v1/credentials", with_token("h.1.s")))->last.reason !=
+                    "pod_not_here")
+                violation("the listener of " + uid + ", which is gone, still tells somebody");
     }
 
     seeded_random dice;
@@ -838,6 +920,7 @@ private:
     std::map<std::string, token_facts> tokens, every_token;       // in use; ever minted
     std::map<std::string, session_facts> sessions, every_session; // in use; ever issued
     std::map<std::size_t, std::pair<std::shared_ptr<const sts::credential_spec>, boot_time>> issued;
+    std::set<std::string> listeners; // open, by the uids of their pods
     std::vector<std::function<void()>> reads;
     int last_pod = 0, last_token = 0;
 };
@@ -863,12 +946,15 @@ void run_seed(std::uint64_t seed, metadata::identity_mode identity, std::uint64_
         CHECK(w.served > steps / 500);
         CHECK(w.served_after_wait > steps / 2000);
         CHECK(w.by_session > 0);
+        CHECK(w.through_listener > steps / 2000);
+        CHECK(w.listener_without_pod > 0);
         CHECK(w.conflicts > 0);
         CHECK(w.settled > 0);
     }
     MESSAGE("seed ", seed, ": ", steps, " steps, ", w.served, " served (", w.served_after_wait,
-            " after a wait, ", w.by_session, " by session), ", w.refused, " refused, ", w.conflicts,
-            " by address conflict, ", w.moved_while_waiting, " moved on while waiting");
+            " after a wait, ", w.by_session, " by session, ", w.through_listener, " through a listener), ",
+            w.refused, " refused, ", w.conflicts, " by address conflict, ", w.listener_without_pod,
+            " behind a listener without a pod, ", w.moved_while_waiting, " moved on while waiting");
 }
 
 TEST_CASE("T7: whatever comes in whatever order, nobody gets credentials that are not his") {

@@ -2,6 +2,7 @@
 // service; Kubernetes and STS are played by the test.
 
 #include "metadata/service.hpp"
+#include "runtime/listening_socket.hpp"
 #include "runtime/waiters.hpp"
 #include "tests/support/metadata_node.hpp"
 #include "tests/support/recording_log.hpp"
@@ -133,10 +134,27 @@ public:
     }
 };
 
-class quiet_log final : public logger {
+// Both loops write.
+class kept_log final : public logger {
 public:
     bool enabled(log_level) const override { return true; }
-    void write(log_level, std::string_view, std::initializer_list<log_field>) override {}
+    void write(log_level level, std::string_view message, std::initializer_list<log_field> fields) override {
+        const std::lock_guard lock(mutex_);
+        log_.write(level, message, fields);
+    }
+    // Whose requests were refused for that reason, a line each.
+    std::vector<std::string> refused(std::string_view reason) const {
+        const std::lock_guard lock(mutex_);
+        std::vector<std::string> peers;
+        for (const auto& line : log_.lines)
+            if (line.field("reason") == reason)
+                peers.push_back(line.field("peer"));
+        return peers;
+    }
+
+private:
+    mutable std::mutex mutex_;
+    recording_log log_;
 };
 
 class loop_thread {
@@ -205,13 +223,36 @@ public:
     void remove(const metadata::pod& p) {
         on_upstream([&] { subject->pods().removed(p); });
     }
+    // A listener of that pod, as if in its network namespace. Returns where it listens.
+    tcp::endpoint open_listener(std::uint64_t key, const std::string& uid) {
+        auto socket = make_listening_socket({asio::ip::make_address("127.0.0.1"), 0}, {});
+        REQUIRE(socket.has_value());
+        const auto endpoint = endpoint_of(*socket);
+        REQUIRE(endpoint.has_value());
+        on_serving([&] { CHECK(subject->listen_for_pod(key, uid, std::move(*socket)).has_value()); });
+        return *endpoint;
+    }
+    void on_serving(const std::function<void()>& what) {
+        std::promise<void> done;
+        asio::post(serving.loop, [&] {
+            what();
+            done.set_value();
+        });
+        done.get_future().get();
+    }
+    // Waits until the serving loop has what the upstream loop knows now: it is published behind what told of
+    // it.
+    void settle() {
+        on_upstream([] {});
+        on_serving([] {});
+    }
     std::vector<metadata::explain_step> explain(const std::string& name) {
         return asio::co_spawn(upstream.loop, subject->explain("shop", name), asio::use_future).get();
     }
 
     system_clock time;
     system_random random;
-    quiet_log log;
+    kept_log log;
     std::unique_ptr<metrics::registry> registry;
     played_cluster kubernetes;
     played_sts sts;
@@ -226,10 +267,13 @@ public:
 // A connection of a pod.
 class pod_client {
 public:
-    pod_client(const running_service& to, const std::string& from) : socket_(loop_), where_(to.where) {
+    pod_client(const running_service& to, const std::string& from) : pod_client(to.where, from) {}
+    explicit pod_client(const tcp::endpoint& where, const std::string& from = "127.0.0.1")
+        : socket_(loop_),
+          where_(where) {
         socket_.open(tcp::v4());
         socket_.bind({asio::ip::make_address(from), 0});
-        socket_.connect(to.where);
+        socket_.connect(where);
     }
     void send(const std::string& path, const std::string& headers = {}) {
         asio::write(socket_, asio::buffer("GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" +
@@ -459,4 +503,209 @@ TEST_CASE("explain asks for a service account that the watch does not show, as a
     CHECK(unknown[2].advice.find("annotate") == std::string::npos);
     node.on_upstream([&] { node.subject->set_synced(false); });
     CHECK(node.explain("pod-dark")[2].detail.find("have not listed yet") != std::string::npos);
+}
+
+TEST_CASE("pods that share an address get each their own role through their listeners") {
+    running_service node;
+    node.add(make_pod("a", "web", "127.0.0.2"));
+    node.add(make_pod("b", "api", "127.0.0.2"));
+    pod_client of_a(node.open_listener(1, "a"), "127.0.0.2"), of_b(node.open_listener(2, "b"), "127.0.0.2");
+    node.settle();
+    for (int i = 0; i < 2; ++i) {
+        CHECK(member_of(of_a.ask(ecs).second, "RoleArn") == role("web-role"));
+        CHECK(member_of(of_b.ask(ecs).second, "RoleArn") == role("api-role"));
+    }
+    CHECK(of_a.ask(ecs + "/api-role").first == 403);
+    CHECK(pod_client(node, "127.0.0.2").ask(ecs).first == 503); // at the node they cannot be told apart
+    CHECK(of_b.ask(ecs, with_token("good.token.a")).second.find("another pod") != std::string::npos);
+    CHECK(of_a.ask(ecs, with_token("good.token.a")).first == 200);
+}
+
+TEST_CASE("T8: an address that changes hands closes no connection through a listener in a pod") {
+    running_service node;
+    const auto before = make_pod("before", "web", "127.0.0.1");
+    node.add(make_pod("a", "web", ""));
+    node.add(before);
+    pod_client inside(node.open_listener(1, "a")), outside(node, "127.0.0.1");
+    node.settle();
+    REQUIRE(inside.ask(ecs).first == 200);
+    REQUIRE(outside.ask(ecs).first == 200);
+    node.remove(before);
+    node.add(make_pod("after", "api", "127.0.0.1"));
+    CHECK(outside.receive().first == 0);
+    CHECK(member_of(inside.ask(ecs).second, "RoleArn") == role("web-role"));
+}
+
+TEST_CASE("a listener that has outlived its pod refuses whoever comes, and closes what came through it") {
+    running_service node;
+    const auto a = make_pod("a", "web", "127.0.0.2");
+    node.add(a);
+    const auto where = node.open_listener(1, "a");
+    pod_client earlier(where), waiting(where);
+    node.settle();
+    REQUIRE(earlier.ask(ecs).first == 200);
+    node.remove(a);
+    node.add(make_pod("b", "web", "127.0.0.2"));
+    node.settle();
+    CHECK(earlier.ask(ecs).first == 403);
+    pod_client later(where, "127.0.0.2");
+    CHECK(later.ask(ecs).second.find("does not run on this node") != std::string::npos);
+    CHECK(later.ask(ecs, with_token("good.token.a")).first == 403);
+    node.on_serving([&] { node.subject->close_listener(1); });
+    CHECK(earlier.receive().first == 0);
+    CHECK(later.receive().first == 0);
+    CHECK(node.log.refused("pod_not_here") == std::vector<std::string>{"pod of uid a"}); // once in 10 s
+}
+
+TEST_CASE("T7: who waits behind a listener is refused when his pod is gone meanwhile") {
+    running_service node;
+    node.on_upstream([&] { node.sts.hold(); });
+    const auto a = make_pod("a", "web", "127.0.0.2");
+    node.add(a);
+    pod_client client(node.open_listener(1, "a"));
+    node.settle();
+    client.send(ecs);
+    node.remove(a);
+    CHECK(client.receive().first == 403);
+    node.on_upstream([&] { node.sts.release(); });
+}
+
+TEST_CASE("the bound of waiting requests is each pod's own, though all come from one loopback address") {
+    auto s = node_settings();
+    s.max_waiting_per_pod = 2;
+    running_service node(s);
+    node.on_upstream([&] { node.sts.hold(); });
+    node.add(make_pod("a", "web", ""));
+    node.add(make_pod("b", "web", ""));
+    const auto of_a = node.open_listener(1, "a"), also_of_a = node.open_listener(2, "a");
+    const auto of_b = node.open_listener(3, "b");
+    node.settle();
+    std::counting_semaphore<8> answered(0);
+    const auto ask = [&](const tcp::endpoint& where, const std::string& from) {
+        return std::async(std::launch::async, [&answered, where, from] {
+            const auto status = pod_client(where, from).ask(ecs).first;
+            answered.release();
+            return status;
+        });
+    };
+    std::vector<std::future<unsigned>> of_one;
+    for (int i = 1; i <= 3; ++i) {
+        of_one.push_back(ask(of_a, "127.0.0." + std::to_string(i)));
+        of_one.push_back(ask(also_of_a, "127.0.0." + std::to_string(i)));
+    }
+    for (int i = 0; i < 4; ++i)
+        answered.acquire(); // while the other two wait
+    std::vector<std::future<unsigned>> of_other;
+    for (int i = 0; i < 3; ++i)
+        of_other.push_back(ask(of_b, "127.0.0.1"));
+    answered.acquire();
+    node.on_upstream([&] { node.sts.release(); });
+    const auto served = [](std::vector<std::future<unsigned>>& statuses) {
+        return std::count_if(statuses.begin(), statuses.end(), [](auto& s) { return s.get() == 200; });
+    };
+    CHECK(served(of_one) == 2);
+    CHECK(served(of_other) == 2);
+}
+
+TEST_CASE("the log names the pod whose listener a refused caller came through, each pod a line") {
+    running_service node;
+    node.add(make_pod("a", "web", ""));
+    node.add(make_pod("b", "api", ""));
+    const auto of_a = node.open_listener(1, "a"), of_b = node.open_listener(2, "b");
+    node.settle();
+    for (const auto* from : {"127.0.0.1", "127.0.0.2", "127.0.0.3"})
+        CHECK(pod_client(of_a, from).ask(ecs + "/api-role").first == 403);
+    CHECK(pod_client(of_b).ask(ecs + "/web-role").first == 403);
+    CHECK(node.log.refused("foreign_role") == std::vector<std::string>{"pod shop/pod-a", "pod shop/pod-b"});
+}
+
+TEST_CASE("which pods are to have listeners is told at once, and then only when it has changed") {
+    running_service node;
+    auto host = make_pod("host", "web", "192.168.0.1");
+    host.host_network = true;
+    auto fixed = make_pod("fixed", "web", "127.0.0.4");
+    fixed.mirror = true;
+    auto ended = make_pod("ended", "web", "127.0.0.5");
+    ended.terminal = true;
+    for (const auto& p : {host, fixed, ended, make_pod("a", "web", "")})
+        node.add(p);
+    std::vector<std::vector<metadata::listened_pod>> told; // upstream loop
+    const auto uids = [](const std::vector<metadata::listened_pod>& pods) {
+        std::string all;
+        for (const auto& p : pods)
+            all += p.uid + " ";
+        return all;
+    };
+    const auto last = [&] {
+        node.settle();
+        std::pair<std::size_t, std::string> seen;
+        node.on_upstream([&] { seen = {told.size(), uids(told.back())}; });
+        return seen;
+    };
+    using seen = std::pair<std::size_t, std::string>;
+    node.on_upstream([&] {
+        node.subject->watch_listened_pods(false, [&](auto pods) { told.push_back(std::move(pods)); });
+        REQUIRE(told.size() == 1);
+        CHECK(told[0] == std::vector<metadata::listened_pod>{{"a", "shop", "pod-a", {}}});
+    });
+    node.add(make_pod("a", "web", "127.0.0.2")); // its address is news
+    CHECK(last() == seen{2, "a "});
+    node.on_upstream([&] { CHECK(told[1][0].addresses.front().to_string() == "127.0.0.2"); });
+    node.add(make_pod("a", "web", "127.0.0.2"));
+    node.add(make_pod("host2", "web", ""));
+    CHECK(last() == seen{3, "a host2 "});
+    auto host2 = make_pod("host2", "web", "");
+    host2.terminating = true; // still runs
+    node.add(host2);
+    node.remove(fixed);
+    node.on_upstream([&] { node.subject->service_accounts().changed(make_account("web", "new-role")); });
+    CHECK(last() == seen{3, "a host2 "});
+    host2.terminal = true;
+    node.add(host2);
+    CHECK(last() == seen{4, "a "});
+    node.remove(make_pod("a", "web", ""));
+    CHECK(last() == seen{5, ""});
+}
+
+TEST_CASE("where only pods with a role are to have listeners, they come and go with the annotation") {
+    running_service node;
+    node.add(make_pod("a", "web", ""));
+    node.add(make_pod("p", "plain", ""));
+    std::vector<std::string> told;
+    node.on_upstream([&] {
+        node.subject->watch_listened_pods(true, [&](const std::vector<metadata::listened_pod>& pods) {
+            std::string all;
+            for (const auto& p : pods)
+                all += p.uid + " ";
+            told.push_back(all);
+        });
+    });
+    const auto change = [&](const metadata::service_account& account) {
+        node.on_upstream([&] { node.subject->service_accounts().changed(account); });
+        node.settle();
+    };
+    change(make_account("plain", "plain-role"));
+    change(make_account("web", ""));
+    node.on_upstream([&] { CHECK(told == std::vector<std::string>{"a ", "a p ", "p "}); });
+}
+
+TEST_CASE("explain tells of the pod's listener from the moment on at which pods have them") {
+    running_service node;
+    node.add(make_pod("a", "web", "127.0.0.2"));
+    CHECK(node.explain("pod-a").size() == 7);
+    node.on_upstream([&] {
+        node.subject->explain_listeners([](const std::string& uid) {
+            return uid == "a" ? std::optional(metadata::pod_listener_state{true, "127.0.0.1:9799", {}})
+                              : std::nullopt;
+        });
+    });
+    const auto steps = node.explain("pod-a");
+    REQUIRE(steps.size() == 8);
+    CHECK(steps[2].name == "listener");
+    CHECK(steps[2].detail == "127.0.0.1:9799");
+    CHECK(steps[7].ok);
+    CHECK(node.explain("pod-nobody").size() == 8);
+    node.add(make_pod("late", "web", "127.0.0.3"));
+    CHECK_FALSE(node.explain("pod-late")[2].ok);
+    CHECK_FALSE(node.explain("pod-late")[7].reached);
 }
