@@ -286,7 +286,8 @@ def test_a_value_is_a_variable(variable):
 
 
 def complaint(objects):
-    """What the daemon says against its environment. Nothing, where all that stops it is a file that is not there."""
+    """What the daemon says against its environment. Nothing, where all that stops it is a file that is not there; or a
+    node's process, which it cannot look at here."""
     field = {"spec.nodeName": "node-1", "status.hostIP": "127.0.0.1", "status.podIP": "127.0.0.1",
              "metadata.labels['topology.kubernetes.io/zone']": ""}
     given = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
@@ -299,7 +300,8 @@ def complaint(objects):
                           text=True, timeout=30, check=False)
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    return "" if missing in said else said
+    in_pods = "CREDLET_POD_LISTEN" in given and "which network namespace is the node's" in said
+    return "" if missing in said or in_pods else said
 
 
 @pytest.mark.parametrize("values", [

@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """In the kubelet's place, where there is no container runtime: runs what pods of its node say they run, as processes of
 this machine in namespaces of their own, with the environment, files and capabilities that the stored pod spec gives them.
-Everything it asks of the API server it asks as the node. An image is a set of programs of this machine."""
+Everything it asks of the API server it asks as the node. An image is a set of programs of this machine. The node's process
+ids begin with this program: pods with hostPID, and all others, see these."""
 
 import argparse
 import asyncio
+import ctypes
 import datetime
 import itertools
 import json
@@ -25,6 +27,8 @@ ADDRESSES = (f"10.244.0.{low}" for low in itertools.count(7))
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GRACE = 15
 PATIENCE = 60
+CLONE_NEWNS, CLONE_NEWPID = 0x20000, 0x20000000
+PR_SET_PDEATHSIG = 1
 
 
 def now():
@@ -324,10 +328,24 @@ class Kubelet:
             print(f"kubelet: {task.exception()!r}", file=sys.stderr, flush=True)
 
 
-async def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("settings", help="JSON file")
-    kubelet = Kubelet(json.loads(pathlib.Path(parser.parse_args().settings).read_text()))
+def become_process_one():
+    """Goes on in a child, with process ids of its own, whose end is that of all that runs there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def checked(result):
+        if result != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    checked(libc.unshare(CLONE_NEWPID | CLONE_NEWNS))
+    child = os.fork()
+    if child:
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xff)
+    checked(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+    checked(libc.mount(b"proc", b"/proc", b"proc", 0, None))
+
+
+async def main(settings):
+    kubelet = Kubelet(json.loads(pathlib.Path(settings).read_text()))
     await kubelet.start()
     print("registered", flush=True)
     following = asyncio.ensure_future(kubelet.follow())
@@ -339,4 +357,8 @@ async def main():
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("settings", help="JSON file")
+    arguments = parser.parse_args()
+    become_process_one()
+    asyncio.run(main(arguments.settings))

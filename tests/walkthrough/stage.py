@@ -31,17 +31,19 @@ class Stage:
         self.started = []
         self.stuck = None  # the journey that was not gone to its end
 
-    def start(self, buckets):
+    def start(self, machine, buckets):
         """buckets: the names under which S3 will be called."""
         self.aws = Simulator(self.directory / "aws", {"settings": {"account": ACCOUNT, "region": REGION}},
                              ["--aws-listen", f"{AWS_ADDRESS}:443"])
         self.started.append(self.aws)
+        names = [f"{service}.{REGION}.amazonaws.com" for service in ("sts", "s3", "cloudtrail", "eks")]
+        names += ["iam.amazonaws.com", *(f"{bucket}.s3.{REGION}.amazonaws.com" for bucket in buckets)]
+        machine.name({name: AWS_ADDRESS for name in names})
+        machine.trust(self.aws.sts_ca_file)
         self.plane = ControlPlane(self.directory / "plane", address=NODE_ADDRESS, issuer=ROSA_ISSUER)
         self.started.append(self.plane)
         self.plane.start_controller_manager("--controllers", ",".join(CONTROLLERS))
         self.plane.start_scheduler()
-        self.names = [f"{service}.{REGION}.amazonaws.com" for service in ("sts", "s3", "cloudtrail", "eks")]
-        self.names += ["iam.amazonaws.com", *(f"{bucket}.s3.{REGION}.amazonaws.com" for bucket in buckets)]
         self._publish_issuer()
         self._start_kubelet()
 
@@ -148,9 +150,7 @@ def play(directory, buckets):
     with Machine(directory) as machine:
         stage = Stage(directory)
         try:
-            stage.start(buckets)
-            machine.name({name: AWS_ADDRESS for name in stage.names})
-            machine.trust(stage.aws.sts_ca_file)
+            stage.start(machine, buckets)
             yield stage
         finally:
             stage.stop()

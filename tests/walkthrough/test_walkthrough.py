@@ -33,7 +33,6 @@ def test_what_is_only_shown_is_known(walkthrough):
     assert shown == {
         "there is no OpenShift login and no OpenShift Cluster Manager in the test": ["oc"],
         "there is no registry in the test; the image itself is built and run by other tests": [".ci/image.sh"],
-        "the network operator's configuration is OpenShift's own": ["oc", "oc"],
         "nothing but eksctl does this, and it makes what the blocks above made": ["eksctl"],
     }
 
@@ -42,8 +41,9 @@ def test_what_credlet_says_in_the_table_of_causes_it_does_say():
     said = [text for line in page.PAGE.read_text().splitlines() if line.startswith(("| explain:", "| a daemon's log:"))
             for text in re.findall("`([^`]*)`", line.split("|")[1])]
     assert len(said) >= 5
-    sources = [file.read_text() for folder, kind in (("metadata", "*.cpp"), ("daemon", "*.cpp"), ("charts", "**/*.yaml"),
-                                                     ("tests/sim", "sts.py")) for file in (ROOT / folder).glob(kind)]
+    sources = [file.read_text() for folder, kind in (
+        ("runtime", "*.cpp"), ("metadata", "*.cpp"), ("daemon", "*.cpp"), ("charts", "**/*.yaml"),
+        ("tests/sim", "sts.py")) for file in (ROOT / folder).glob(kind)]
     for text in said:
         part = text.split("… ")[-1]
         assert any(part in source for source in sources), text
