@@ -8,8 +8,10 @@ import fcntl
 import os
 import resource
 import socket
+import threading
 
 from simulator import wait_until
+from stage import IN_PODS, WithoutHostPID
 
 FAULTS = []
 
@@ -246,6 +248,66 @@ def a_pod_presents_anothers_token(node):
     stop = node.keep(lambda: daemon.credentials(thief["ip"], token), every=2)
     yield
     stop()
+
+
+@fault("CredletPodListenersFailing")
+def a_container_has_the_listeners_port(node):
+    node.start_in_pods()
+    node.sandboxed()
+    node.wait_listening(1)
+    yield
+    _, sandbox = node.sandboxed(begun=False)
+    host, port = IN_PODS.split(":")
+    with sandbox.inside():
+        taken = socket.create_server((host, int(port)))
+    sandbox.start_sandbox()
+    yield
+    taken.close()
+    sandbox.start_container()  # whatever comes into the pod's control group has the daemon look at once
+    node.wait_listening(2)
+
+
+@fault("CredletPodListenersExhausted", "CredletPodListenersFailing")
+def more_pods_than_may_have_listeners(node):
+    node.start_in_pods("--max-pod-namespaces", "1")
+    node.sandboxed()
+    node.wait_listening(1)
+    yield
+    pod, sandbox = node.sandboxed()
+    yield
+    node.world.delete_pod(pod["namespace"], pod["name"])
+    sandbox.end()
+
+
+@fault("CredletPodListenersSlow")
+def networks_come_into_being_slowly(node):
+    node.start_in_pods()
+    node.sandboxed()
+    node.wait_listening(1)
+    yield
+    pause = threading.Event()
+
+    def one_more():
+        """Its address comes late, and not before is it sure that the network is this pod's."""
+        pod, sandbox = node.sandboxed(["10.72.0.1"])
+        pause.wait(1.3)
+        sandbox.network.links.add_address("eth0", pod["ip"])
+    stop = node.keep(one_more)
+    yield
+    pause.set()
+    stop()
+
+
+@fault("CredletPodListenersMissing", "CredletPodListenersFailing", follows=["CredletNotReady"])
+def the_daemon_has_lost_host_pid(node):
+    yield
+    for _ in range(3):
+        node.sandboxed()
+    node.start_in_pods(node=WithoutHostPID(node.machine))
+    yield
+    node.daemon.stop()
+    node.start_in_pods()
+    node.wait_listening(3)
 
 
 @fault("CredletMemoryHigh", follows=["CredletNotReady"])

@@ -6,12 +6,37 @@ import os
 import shutil
 import threading
 
+import sandboxes
 from daemon import Credlet, served
+from namespaces import CLONE_NEWNET, network_kept, process_ids, unshare
 from simulator import wait_until
 
 # Of a node's own, so that nothing takes its port while its daemon is away; of a run's own, so that two may run at once.
 INSTANCES = (f"127.73.{os.getpid() % 256}.{low}:9798" for low in range(1, 255))
 ADDRESSES = (f"127.{net}.{high}.{low}" for net in range(20, 60) for high in range(256) for low in range(1, 255))
+
+IN_PODS = "127.0.0.1:9799"
+# Of pods with a network of their own, which nobody else sees.
+POD_ADDRESSES = (f"10.73.{high}.{low}" for high in range(256) for low in range(1, 255))
+
+
+class Machine(sandboxes.Node):
+    """What all nodes with listeners in pods are on: each daemon looks for its own node's pods only."""
+
+    def __init__(self):
+        super().__init__()
+        self.links.close()
+        with network_kept():
+            unshare(CLONE_NEWNET)
+            self.links = sandboxes.Links()  # pods' cables end there, and not in the network of whoever runs the tests
+
+
+class WithoutHostPID:
+    """A daemon that runs on the machine like this has process ids of its own, as a pod without hostPID."""
+
+    def __init__(self, machine):
+        self.command = [*machine.command, "unshare", "--mount-proc"]
+        self.process_ids = process_ids
 
 
 class OnNode:
@@ -25,21 +50,21 @@ class OnNode:
 
 
 class Node:
-    """`plain`: scraped without any label but job and instance."""
+    """`plain`: scraped without any label but job and instance. `machine`: which makes sandboxes for its pods."""
 
-    def __init__(self, name, world, prometheus, directory, plain=False):
-        self.name, self.world, self.prometheus, self.plain = name, world, prometheus, plain
+    def __init__(self, name, world, prometheus, directory, plain=False, machine=None):
+        self.name, self.world, self.prometheus, self.plain, self.machine = name, world, prometheus, plain, machine
         self.token_file = str(directory / f"token-{name}")
         shutil.copy(world.token_file, self.token_file)
         self.instance, self.daemon = next(INSTANCES), None
         self.numbers = itertools.count(1)
         self.stops, self.errors = [], []
 
-    def start(self, *flags, ready=True):
+    def start(self, *flags, ready=True, **how):
         """Its daemon. A later one listens where the first did, so that it is the same target."""
         first = self.daemon is None
         self.daemon = Credlet(OnNode(self.world, self.name, self.token_file), "--metrics-listen", self.instance, *flags,
-                              wait=False)
+                              wait=False, **how)
         listeners = ["admin", "metrics"] + (["pods"] if ready else [])
         try:
             wait_until(lambda: all(self.daemon.listeners[name] for name in listeners), 30, "listening")
@@ -53,6 +78,10 @@ class Node:
             self.prometheus.scrape(self.instance, **labels)
         return self.daemon
 
+    def start_in_pods(self, *flags, **how):
+        """Its daemon, which listens in pods too."""
+        return self.start("--pod-listen", IN_PODS, *flags, **{"node": self.machine, **how})
+
     def stop(self):
         for stop in self.stops:
             stop()
@@ -65,6 +94,20 @@ class Node:
 
     def workload(self, name=None, **fields):
         return self.world.workload(name or self.name_pod(), next(ADDRESSES), node=self.name, **fields)
+
+    def sandboxed(self, addresses=None, begun=True):
+        """(a workload, its sandbox), which has its address, or others, and runs, or has a network only."""
+        pod = self.world.workload(self.name_pod(), next(POD_ADDRESSES), node=self.name)
+        sandbox = self.machine.pod(pod["uid"], addresses or [pod["ip"]], cable=False)
+        sandbox.make_group()
+        sandbox.make_network()
+        if begun:
+            sandbox.start_sandbox()
+        return pod, sandbox
+
+    def wait_listening(self, pods):
+        """The daemon listens in so many."""
+        wait_until(lambda: self.daemon.metric("pod_listeners", state="listening") == pods, 15, f"listeners of {self.name}", 0.1)
 
     def sts_fault(self, kind, name, **fields):
         """A fault of the calls to STS for the role of this name."""

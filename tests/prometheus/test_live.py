@@ -10,7 +10,7 @@ from faults import FAULTS
 from page import write_results
 from server import Prometheus
 from simulator import Simulator, stop_all, wait_until
-from stage import Node
+from stage import Machine, Node
 
 FIRES_WITHIN, OVER_WITHIN = 80, 80  # seconds; in both, the slowest alert takes half a minute
 
@@ -84,9 +84,11 @@ def drill(programs, tmp_path_factory):
             # A quiet watch is heard of each second, where a minute takes one.
             worlds[name] = Simulator(tmp_path_factory.mktemp(name), {"settings": {"bookmark_seconds": 1.0}})
             started.insert(0, worlds[name])
+        machine = Machine()
+        started.insert(0, machine)
         directory = tmp_path_factory.mktemp("tokens")
         nodes = {fault.__name__: Node(fault.__name__.replace("_", "-"), worlds[fault.world], prometheus, directory,
-                                      fault.plain) for fault in FAULTS}
+                                      fault.plain, machine) for fault in FAULTS}
         for node in nodes.values():
             started.insert(0, node)
         done = Drill(prometheus, nodes)
