@@ -19,7 +19,7 @@ constexpr int bits_per_word = 32;
 
 __user_cap_header_struct this_thread() { return {_LINUX_CAPABILITY_VERSION_3, 0}; }
 
-std::optional<capability_words> capabilities() {
+std::optional<capability_words> held_words() {
     auto header = this_thread();
     capability_words words{};
     if (::syscall(SYS_capget, &header, words.data()) != 0)
@@ -38,15 +38,15 @@ __u32 bit_of(int capability) { return __u32{1} << static_cast<unsigned>(capabili
 } // namespace
 
 bool has_capability(int capability) {
-    const auto words = capabilities();
+    const auto words = held_words();
     return words && ((*words).at(word_of(capability)).effective & bit_of(capability)) != 0;
 }
 
-result<void> give_up_capabilities(std::initializer_list<int> given_up) {
-    auto words = capabilities();
+result<void> give_up_capabilities(std::initializer_list<int> capabilities) {
+    auto words = held_words();
     if (!words)
         return failed("cannot read");
-    for (const int capability : given_up) {
+    for (const int capability : capabilities) {
         auto& word = (*words).at(word_of(capability));
         for (auto* set : {&word.effective, &word.permitted, &word.inheritable})
             *set &= ~bit_of(capability);

@@ -102,6 +102,19 @@ TEST_CASE_FIXTURE(fixture, "T18: a full server where all are busy refuses") {
     CHECK(table.admit(address(7)).what == verdict::server_full);
 }
 
+TEST_CASE("an owner is a peer by his text, and no address is one") {
+    const auto owner = [](const char* text) { return peer_id(std::make_shared<const std::string>(text)); };
+    const peer_id::hash hash;
+    CHECK(owner("a") == owner("a"));
+    CHECK(hash(owner("a")) == hash(owner("a")));
+    CHECK_FALSE(owner("a") == owner("b"));
+    CHECK_FALSE(owner("") == peer_id(asio::ip::address())); // what an owner has for an address
+    CHECK_FALSE(peer_id(asio::ip::address()) == owner(""));
+    CHECK_FALSE(owner("10.0.0.1") == address(1));
+    CHECK(address(1) == address(1));
+    CHECK_FALSE(address(1) == address(2));
+}
+
 TEST_CASE_FIXTURE(fixture, "connections leave in any order, also during a walk over all") {
     for (int peer = 1; peer <= 6; ++peer)
         add(peer, true);

@@ -2,7 +2,8 @@
 // A plain TCP caller on loopback that does exactly what it is told: no HTTP library would send what these
 // tests send. Its operations never wait; the test runs the server's loop between them.
 
-#include <arpa/inet.h>
+#include <boost/asio/ip/tcp.hpp>
+
 #include <cerrno>
 #include <cstdint>
 #include <netinet/in.h>
@@ -18,22 +19,24 @@ namespace credlet::test {
 
 class loopback_peer {
 public:
-    // from: the source address, so that one machine is many peers. small_window: takes few bytes before it
-    // reads.
+    // from: the source address, so that one machine is many peers; of IPv6 there is ::1. small_window: takes
+    // few bytes before it reads.
     explicit loopback_peer(std::uint16_t port, const std::string& from = "127.0.0.1",
-                           bool small_window = false)
-        : descriptor_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+                           bool small_window = false) {
+        using boost::asio::ip::tcp;
+        const tcp::endpoint source(boost::asio::ip::make_address(from), 0);
+        const bool v6 = source.address().is_v6();
+        const tcp::endpoint target(boost::asio::ip::make_address(v6 ? "::1" : "127.0.0.1"), port);
+        descriptor_ = ::socket(source.protocol().family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (small_window) {
             const int bytes = 4096;
             ::setsockopt(descriptor_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
         }
         const int one = 1;
         ::setsockopt(descriptor_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        const auto source = address(from, 0);
-        const auto target = address("127.0.0.1", port);
         // A connection is complete once it stands in the accept queue.
-        if (::bind(descriptor_, reinterpret_cast<const sockaddr*>(&source), sizeof source) != 0 ||
-            ::connect(descriptor_, reinterpret_cast<const sockaddr*>(&target), sizeof target) != 0) {
+        if (::bind(descriptor_, source.data(), static_cast<socklen_t>(source.size())) != 0 ||
+            ::connect(descriptor_, target.data(), static_cast<socklen_t>(target.size())) != 0) {
             ::close(descriptor_);
             throw std::runtime_error("cannot connect on loopback");
         }
@@ -88,15 +91,7 @@ public:
     [[nodiscard]] bool was_reset() const { return reset_; }
 
 private:
-    static sockaddr_in address(const std::string& text, std::uint16_t port) {
-        sockaddr_in a{};
-        a.sin_family = AF_INET;
-        a.sin_port = htons(port);
-        ::inet_pton(AF_INET, text.c_str(), &a.sin_addr);
-        return a;
-    }
-
-    int descriptor_;
+    int descriptor_ = -1;
     std::string received_;
     bool ended_ = false;
     bool reset_ = false;
