@@ -52,12 +52,12 @@ def endpoint(text):
 class Credlet:
     """Started at once; the constructor returns when it is ready (with ready=False, when it listens; with wait=False,
     at once). It ends when the thread that started it does: start it from the main one. node: of sandboxes.py, whose
-    process it is. rights: arguments of setpriv."""
+    process it is. rights: arguments of setpriv. within: the beginning of a command that runs it elsewhere."""
 
     def __init__(self, world, *flags, ready=True, wait=True, listen=("127.0.0.1:0",), admin="127.0.0.1:0",
-                 environment=None, node=None, rights=()):
+                 environment=None, node=None, rights=(), within=None):
         # A run that is cut short leaves no daemon behind.
-        command = [*(node.command if node else ()), "setpriv", "--pdeathsig", "KILL", *rights, BINARY, "serve"]
+        command = [*(within or (node.command if node else ())), "setpriv", "--pdeathsig", "KILL", *rights, BINARY, "serve"]
         for where in listen:
             command += ["--listen", where]
         command += ["--admin-listen", admin, "--node-name", world.node_name, "--kube-api", world.kube_url,

@@ -16,6 +16,7 @@ import botocore.session
 
 from namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWNS, LIBC, checked, setns, unshare
 
+PATIENCE = 10  # seconds for what takes milliseconds
 PR_SET_PDEATHSIG = 1
 MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 4096, 16384, 1 << 18, 2
 GROUPS = "/sys/fs/cgroup"  # version 2, as on machines of today
@@ -84,12 +85,12 @@ class PodProcess:
     def ask_until(self, port, seconds, every):
         """Asks on loopback for so long, the first time as soon as somebody listens there. [[status, body], ...], each
         that is not like the one before."""
-        end, answers = time.monotonic() + seconds, []
-        while not answers or time.monotonic() < end:
+        began, answers = time.monotonic(), []
+        while not answers or time.monotonic() < began + seconds:
             try:
                 answer = self.ask(port)
             except ConnectionRefusedError:
-                if answers or time.monotonic() > end + 5:
+                if answers or time.monotonic() > began + PATIENCE:
                     raise
                 time.sleep(0.01)
                 continue
@@ -98,12 +99,19 @@ class PodProcess:
             time.sleep(every)
         return answers
 
+    def ask_once(self, port):
+        """[status, body], or None: there is nobody (any more)."""
+        try:
+            return self.ask(port)
+        except (OSError, http.client.HTTPException):
+            return None
+
     def start_and_ask(self, groups, port, files):
         """Seconds from when it is in the pod's network until it has an answer there."""
         self.start(groups, files)
         began = time.monotonic()
         request = f"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode()
-        while time.monotonic() < began + 10:
+        while time.monotonic() < began + PATIENCE:
             with socket.socket() as connection:
                 connection.settimeout(10)
                 if connection.connect_ex(("127.0.0.1", port)) == 0:

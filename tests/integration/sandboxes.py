@@ -87,6 +87,11 @@ class Node:
         for top, pods in itertools.product(TOPS.values(), PODS_ROOTS):  # which the kubelet makes when it starts
             self.path(f"{top}/{pods}").mkdir(parents=True)
 
+    def command_in(self, group):
+        """The same, for one in a container's control group, which it takes for the root of all groups."""
+        script = 'echo 0 > "$0/cgroup.procs" && exec unshare --cgroup "$@"'
+        return [*self.command, "sh", "-c", script, group]
+
     def process_ids(self):
         """Processes that this thread starts have the node's process ids. Threads cannot be started meanwhile."""
         return process_ids(self.process_ids_file)
@@ -233,14 +238,16 @@ class Pod:
     def _make_container_group(self, prefix):
         name = prefix + secrets.token_hex(32)
         # CRI-O's scopes are systemd's also of monitors; crun makes a group of its own in that of a container.
-        group = f"{self.group}/{name}{'.scope' if self.driver == 'systemd' else ''}"
-        self.node.path(group).mkdir()
-        self.groups.append(group)
-        if prefix == "crio-" and self.version == 2:
-            group += "/container"
-            self.node.path(group).mkdir()
-            self.groups.append(group)
-        return group
+        name += ".scope" if self.driver == "systemd" else ""
+        return self.make_groups(self.group, f"{name}/container" if prefix == "crio-" and self.version == 2 else name)
+
+    def make_groups(self, parent, path):
+        """Of a path below another group, all of them; they end with the sandbox."""
+        for name in path.split("/"):
+            parent += f"/{name}"
+            self.node.path(parent).mkdir()
+            self.groups.append(parent)
+        return parent
 
     def start_process(self, group):
         """In the group first, while it is in the node's network yet, then in the pod's."""
