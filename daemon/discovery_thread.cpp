@@ -21,7 +21,7 @@ discovery_thread::~discovery_thread() {
 result<void> discovery_thread::start(maker make) {
     std::promise<result<void>> promise;
     auto made = promise.get_future();
-    asio::post(loop_, [this, make = std::move(make), &promise] {
+    asio::post(loop_, [this, make = std::move(make), promise = std::move(promise)]() mutable {
         auto listeners = make(loop_);
         if (listeners)
             listeners_ = std::move(*listeners);

@@ -193,7 +193,7 @@ std::string text_of_all(const std::vector<asio::ip::tcp::endpoint>& addresses) {
     return text;
 }
 
-// Everything that lives on the two loops, in the order in which it depends on each other.
+// Everything that lives on the loops, in the order in which it depends on each other.
 class process {
 public:
     // discovery: where there is --pod-listen; else nullptr. Its thread ends before this goes.

@@ -1,6 +1,6 @@
 #pragma once
-// The daemon, put together: two event loops on two threads, everything that lives on them, signals, and the
-// order in which it starts and stops. Nothing here knows a protocol.
+// The daemon, put together: two event loops on two threads, with --pod-listen a third, everything that lives
+// on them, signals, and the order in which it starts and stops. Nothing here knows a protocol.
 
 #include "daemon/options.hpp"
 

@@ -50,9 +50,11 @@ std::string started(discovery_thread& discovery, discovery_thread::maker make) {
 }
 
 std::thread::id thread_of(asio::io_context& loop) {
-    std::promise<std::thread::id> id;
-    asio::post(loop, [&] { id.set_value(std::this_thread::get_id()); });
-    return id.get_future().get();
+    std::promise<std::thread::id> promise;
+    auto id = promise.get_future();
+    asio::post(loop,
+               [promise = std::move(promise)]() mutable { promise.set_value(std::this_thread::get_id()); });
+    return id.get();
 }
 
 } // namespace
