@@ -240,6 +240,8 @@ listener_book::verdict listener_book::decide(const std::string& uid, const sight
             e.scheduled = !complete(e);
         return verdict::wait;
     }
+    if (e.net && *e.net != s.net)
+        e.first_sign = now; // of a new sandbox
     if (!has_all(s.addresses, e.pod.addresses)) {
         const bool was_open = e.net.has_value();
         release(e);

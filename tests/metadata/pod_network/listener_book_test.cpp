@@ -412,3 +412,16 @@ TEST_CASE("the first sign of a sandbox is when something of it was there") {
     (void)book.see("a", by_process(1));
     CHECK(book.state("a").first_sign == sign);
 }
+
+TEST_CASE("a new sandbox has a first sign of its own") {
+    book_of_two_addresses book;
+    (void)book.pods({at("a", {"10.1.0.1"})}, book.now);
+    (void)book.see("a", by_process(1, {"10.1.0.1"}));
+    book.now += 1h;
+    const auto sign = book.now;
+    CHECK(book.see("a", by_process(5, {"10.1.0.2"})) == verdict::vacate); // nothing is published of it yet
+    book.now += 300ms;
+    (void)book.pods({at("a", {"10.1.0.2"})}, book.now);
+    CHECK(book.see("a", by_process(5, {"10.1.0.2"})) == verdict::open);
+    CHECK(book.state("a").first_sign == sign);
+}
