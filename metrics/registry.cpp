@@ -81,10 +81,8 @@ private:
             const std::lock_guard lock(mutex_);
             m.gauge.value = read_ready_ && read_ready_() ? 1 : 0;
         }
-        return alone(
-            "credlet_ready",
-            "1 when pods can be served: pods and service accounts are listed and a listener is open.",
-            prometheus::MetricType::Gauge, m);
+        return alone("credlet_ready", "1 when pods can be served, as /readyz says.",
+                     prometheus::MetricType::Gauge, m);
     }
 
     prometheus::Registry families_;
