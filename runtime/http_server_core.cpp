@@ -58,7 +58,8 @@ void http_server_core::closed(open_connection& connection) {
 }
 
 void http_server_core::close_peer(const asio::ip::address& peer) {
-    connections.for_each([who = peer_id(peer)](open_connection& connection) {
+    const peer_id who(peer);
+    connections.for_each([&who](open_connection& connection) {
         if (connection.peer() == who)
             connection.retire();
     });
