@@ -67,6 +67,11 @@ bool host_check::ours(std::string_view host, const boost::asio::ip::address& loc
         return true;
     if (lowered == "localhost")
         return !bracketed && local.is_loopback();
+    // What callers in a pod send to its listener. To parse it would cost more than the rest of a warm
+    // request's decision.
+    if ((lowered == "127.0.0.1" && local == boost::asio::ip::address_v4::loopback()) ||
+        (lowered == "::1" && local == boost::asio::ip::address_v6::loopback()))
+        return true;
     // The connection's own address, in whatever form it is written; a zone ("%eth0") is not part of an
     // address.
     if (lowered.find('%') != std::string_view::npos)

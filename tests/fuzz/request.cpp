@@ -1,6 +1,6 @@
 // Any bytes, in any pieces, either make a head whose parts are what the rules allow or are refused; and the
 // pieces they come in make no difference. What is a head goes on to a node that holds a pod's credentials:
-// only the listed paths get an answer there, and only as the pod's own.
+// only the listed paths get an answer there, and only as the pod's own, by its address and by its listener.
 
 #include "runtime/http_request_parser.hpp"
 #include "tests/support/metadata_node.hpp"
@@ -54,28 +54,29 @@ public:
 
     void check(const credlet::request_head& head) const {
         const auto facts = metadata::read_facts(head);
-        const metadata::caller from{metadata::address_key(credlet::asio::ip::make_address(peer)),
-                                    credlet::asio::ip::make_address("169.254.170.2")};
+        const metadata::address_key own(credlet::asio::ip::make_address(peer)),
+            others(credlet::asio::ip::make_address(others_peer));
+        const auto on_node = credlet::asio::ip::make_address("169.254.170.2"),
+                   in_pod = credlet::asio::ip::make_address("127.0.0.1");
+        static const std::string uid = "a", gone = "gone";
         metadata::serving_core serving(node_.settings, session_key);
         (void)serving.apply(view_);
-        auto step = serving.begin(facts, from, node_.time.now(), node_.time.wall());
-        if (!step.reply) {
-            metadata::progress so_far;
-            step = serving.resume(facts, from, node_.time.now(), node_.time.wall(), so_far);
-        }
-        if (step.reply && step.reply->status() == 200)
-            check_success(head, facts, step.reply->body());
+        if (const auto reply = answer(serving, facts, {own, on_node}))
+            check_success(head, facts, reply->body());
+        if (const auto reply = answer(serving, facts, {others, in_pod, &uid}))
+            check_success(head, facts, reply->body());
+        require(!answer(serving, facts, {own, in_pod, &gone}));
     }
 
 private:
-    static constexpr auto peer = "10.0.0.1";
+    static constexpr auto peer = "10.0.0.1", others_peer = "10.0.0.2";
     static constexpr metadata::imds_sessions::key session_key{7}; // the one that metadata_node has
 
     warm_node() : node_(settings()) {
         node_.upstream.pods().accounts_replaced(
             {credlet::test::make_account("web", "web-role"), credlet::test::make_account("api", "api-role")});
         node_.upstream.pods().pods_replaced(
-            {credlet::test::make_pod("a", "web", peer), credlet::test::make_pod("b", "api", "10.0.0.2")});
+            {credlet::test::make_pod("a", "web", peer), credlet::test::make_pod("b", "api", others_peer)});
         node_.upstream.set_synced(true);
         node_.pass(std::chrono::seconds(15)); // beyond the spread of the first prefetches
         require(node_.send(credlet::test::get("/v1/credentials"), peer)->status() == 200);
@@ -92,6 +93,19 @@ private:
         s.region = "eu-west-1";
         s.availability_zone = "eu-west-1a";
         return s;
+    }
+
+    // nullptr: not a success.
+    [[nodiscard]] credlet::reply_ptr answer(metadata::serving_core& serving,
+                                            const metadata::request_facts& facts,
+                                            const metadata::caller& from) const {
+        auto step = serving.begin(facts, from, node_.time.now(), node_.time.wall());
+        if (!step.reply) {
+            require(from.listener_pod == nullptr || step.lacking->what != metadata::need::address);
+            metadata::progress so_far;
+            step = serving.resume(facts, from, node_.time.now(), node_.time.wall(), so_far);
+        }
+        return step.reply && step.reply->status() == 200 ? std::move(step.reply) : nullptr;
     }
 
     void check_success(const credlet::request_head& head, const metadata::request_facts& facts,

@@ -233,6 +233,17 @@ TEST_CASE("T15: extra hosts are accepted as configured, localhost only on loopba
     CHECK(hosts.ours("[::1]", asio::ip::make_address("::1")));
     CHECK_FALSE(hosts.ours("localhost", local));
     CHECK_FALSE(hosts.ours("127.0.0.1", local));
+    for (const std::string loopback : {"127.0.0.1", "::1"}) { // as SDKs write them, and in other ways
+        const bool v4 = loopback == "127.0.0.1";
+        const auto there = asio::ip::make_address(loopback);
+        CHECK(hosts.ours("127.0.0.1", there) == v4);
+        CHECK(hosts.ours("127.0.0.1:9799", there) == v4);
+        CHECK(hosts.ours("[::1]:9799", there) == !v4);
+        CHECK(hosts.ours("[0:0::1]", there) == !v4);
+        CHECK_FALSE(hosts.ours("::1", there));
+        CHECK_FALSE(hosts.ours("[127.0.0.1]", there));
+        CHECK_FALSE(hosts.ours("127.0.0.2", there));
+    }
     CHECK_FALSE(hosts.ours("", local));
     CHECK_FALSE(hosts.ours(std::string(5000, 'a'), local));
 }
