@@ -36,6 +36,24 @@ struct survey {
     std::string unreadable; // a group whose processes cannot be read, or a process that cannot be looked at
 };
 
+// What one sees of a namespace while being in it.
+struct surroundings {
+    network_namespace net;
+    std::vector<asio::ip::address> addresses;
+};
+
+result<surroundings> look_around() {
+    // An open file keeps what it was found in from being unmounted (umount(2), EBUSY), so the runtime's bind
+    // mount is not to stay open; found this way the namespace is the same.
+    auto net = network_namespace::open("/proc/thread-self/ns/net");
+    if (!net)
+        return net.error();
+    auto addresses = addresses_here();
+    if (!addresses)
+        return addresses.error();
+    return surroundings{std::move(*net), std::move(*addresses)};
+}
+
 class finder final : public namespace_finder {
 public:
     finder(asio::io_context& loop, const namespace_visitor& visitor, namespace_finder_settings settings,
@@ -265,8 +283,10 @@ std::vector<pinned_namespace> finder::pinned() {
         return all;
     for (auto& pin : pins) {
         pinned_namespace one{{std::move(pin.net), printable(pin.path)}, {}, {}};
-        if (auto addresses = visitor_.inside(one.found.net, addresses_here))
-            one.addresses = std::move(*addresses);
+        if (auto seen = visitor_.inside(one.found.net, look_around)) {
+            one.found.net = std::move(seen->net);
+            one.addresses = std::move(seen->addresses);
+        }
         for (const auto& [uid, processes] : scan.by_pod)
             if (std::ranges::any_of(processes, [&](const auto& p) { return p.net == one.found.net.id(); }))
                 one.tenants.push_back(uid);

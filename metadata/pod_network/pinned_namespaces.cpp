@@ -86,7 +86,7 @@ void pinned_namespaces::await_mounts() {
     if (waiting_)
         return;
     if (!mounts_) {
-        auto file = open_at(AT_FDCWD, "/proc/self/mountinfo", O_RDONLY | O_NONBLOCK);
+        auto file = open_at(AT_FDCWD, "/proc/thread-self/mountinfo", O_RDONLY | O_NONBLOCK);
         if (!file)
             return;
         mounts_.emplace(loop_);

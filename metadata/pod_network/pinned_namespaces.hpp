@@ -1,7 +1,7 @@
 #pragma once
 // Network namespaces that the runtime has pinned: files in its directory that are bind mounts of one
 // (network_namespaces(7)). Such a file is made first, empty, and mounted over a moment later; of the one
-// inotify(7) tells, of the other /proc/self/mountinfo (proc_pid_mountinfo(5)). Discovery loop only.
+// inotify(7) tells, of the other /proc/thread-self/mountinfo (proc_pid_mountinfo(5)). Discovery loop only.
 
 #include "metadata/pod_network/directory_events.hpp"
 #include "runtime/network_namespace.hpp"
