@@ -49,7 +49,8 @@ def plane(tmp_path_factory):
 @pytest.fixture(scope="session")
 def sts(plane, tmp_path_factory):
     simulator = Simulator(tmp_path_factory.mktemp("sts"), {"settings": {
-        "issuer": plane.issuer, "region": REGION, "provider": {"url": plane.url, "ca_file": plane.ca_file}}})
+        "issuer": plane.issuer, "region": REGION, "provider": {"url": plane.url, "ca_file": plane.ca_file}}},
+        ["--sts-address", worker.ADDRESS])
     yield simulator
     simulator.stop()
 
@@ -80,7 +81,7 @@ def credlet_image():
 @pytest.fixture(scope="session")
 def release(plane, node, sts):
     """credlet, installed with the chart."""
-    installed = Release(plane, node, sts, REGION)
+    installed = Release(plane, sts, REGION)
     installed.upgrade()
     return installed
 

@@ -3,6 +3,7 @@
 set -euo pipefail
 
 mount -t tmpfs -o mode=755 tmpfs /run
+mount --make-shared /run # as on any node: what the runtime mounts there, pods may see
 
 # The node's programs write to places that all of them know and that cannot be chosen: what they write stays in memory.
 mkdir -p /run/machine/var/{written,work}

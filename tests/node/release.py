@@ -2,8 +2,11 @@
 
 import json
 import pathlib
+import time
 import urllib.request
 
+import objects
+from askers import check_no_request_failed
 from simulator import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -13,8 +16,8 @@ PODS = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app.kubernetes.io/nam
 
 
 class Release:
-    def __init__(self, plane, node, sts, region):
-        self.plane, self.node = plane, node
+    def __init__(self, plane, sts, region):
+        self.plane, self.rolls = plane, 0
         ca = pathlib.Path(sts.sts_ca_file).read_text(encoding="ascii")
         self.values = {
             "region": region, "image": {"registry": "credlet.test", "tag": "test", "pullPolicy": "Never"},
@@ -24,6 +27,7 @@ class Release:
             "extraVolumes": [{"name": "sts-ca", "configMap": {"name": "sts-ca"}}],
             "extraVolumeMounts": [{"name": "sts-ca", "mountPath": "/etc/sts", "readOnly": True}],
             "test": {"serviceAccountName": "helm-test", "credentials": True}}
+        self.test_role = sts.role("helm-test", subjects=f"system:serviceaccount:{NAMESPACE}:helm-test")
 
     def upgrade(self, **values):
         """Returns when the new daemon is ready and the old one has ended."""
@@ -33,7 +37,27 @@ class Release:
         wait_until(lambda: len(self._pods()) == 1, 60, "the end of the old daemon", 0.1)
         return self.pod()
 
+    def roll_under(self, askers, seconds, at_least):
+        """For so long, and so often: each time another daemon. None of the askers' requests fails."""
+        before = check_no_request_failed(askers)
+        start, daemons, rolls = time.monotonic(), {self.pod()["metadata"]["uid"]}, 0
+        while rolls < at_least or time.monotonic() - start < seconds:
+            rolls += 1
+            self.rolls += 1
+            daemons.add(self.upgrade(podAnnotations={"roll": str(self.rolls)})["metadata"]["uid"])
+        took = time.monotonic() - start
+        after = check_no_request_failed(askers)
+        assert len(daemons) == rolls + 1
+        answered, retried = (sum(now[what] - then[what] for now, then in zip(after, before)) for what in ("answered", "retried"))
+        assert answered > 0.9 * took * sum(asker.rate for asker in askers)
+        print(f"{rolls} rolls in {took:.0f} s: {answered} answers, {answered / took:.0f} a second, none failed, "
+              f"{retried} asked again as their connection had been closed, "
+              f"the slowest after {max(tally['slowest_ms'] for tally in after)} ms")
+
     def test(self):
+        account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/helm-test"
+        if not self.plane.admin.exists(account):
+            objects.service_account(self.plane.admin, NAMESPACE, "helm-test", {"credlet.io/role-arn": self.test_role})
         self._helm("test", NAME, "--timeout", "60s")
 
     def _helm(self, *command, **how):
@@ -64,5 +88,6 @@ class Release:
 
     def metrics(self):
         """As Prometheus would ask."""
-        with urllib.request.urlopen(f"http://{self.node.address}:9798/metrics", timeout=10) as answer:
+        address = self.pod()["status"]["podIP"]  # the node's, where it is on the node's network
+        with urllib.request.urlopen(f"http://{address}:9798/metrics", timeout=10) as answer:
             return answer.read().decode()

@@ -1,6 +1,6 @@
 // What the pods of the node tests run. `asker wait` is the process that keeps a pod's namespaces open. `asker ask`
-// asks for credentials at a steady rate, as the SDKs of many short programs and of some long ones do, finding credlet
-// by the environment that SDKs read, and prints what it was told so far, one JSON object a line.
+// asks for credentials, at once and then at a steady rate, as the SDKs of many short programs and of some long ones do,
+// finding credlet by the environment that SDKs read, and prints what it was told so far, one JSON object a line.
 package main
 
 import (
@@ -23,6 +23,8 @@ import (
 // An SDK of AWS gives up on a container credentials endpoint after a second or two.
 const patience = 2 * time.Second
 
+var started = time.Now()
+
 type credentials struct {
 	AccessKeyID     string `json:"AccessKeyId"`
 	SecretAccessKey string
@@ -31,8 +33,11 @@ type credentials struct {
 	RoleArn         string
 }
 
-// What is printed. Asked counts requests that were due, whether or not they have been answered yet.
+// What is printed. Asked counts requests that were due, whether or not they have been answered yet. Before the first of
+// them: Refused connections, as long as nobody listened, and how long after its start this program was answered.
 type tally struct {
+	Refused   int            `json:"refused"`
+	FirstMs   float64        `json:"first_ms"`
 	Asked     int            `json:"asked"`
 	Answered  int            `json:"answered"`
 	Failed    int            `json:"failed"`
@@ -123,6 +128,29 @@ func get(client *http.Client) (got credentials, retried bool, err error) {
 	return got, connections > 1, nil
 }
 
+// The very first request, again and again while nobody listens, at first after a millisecond.
+func (a *asker) arrive(ctx context.Context, client *http.Client, tick <-chan time.Time) {
+	pause := time.Millisecond
+	for ctx.Err() == nil {
+		asked := time.Now()
+		got, _, err := get(client)
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			a.tally.FirstMs = float64(time.Since(started).Microseconds()) / 1000
+			a.tally.Asked = 1
+			a.note(time.Since(asked), got, false, err)
+			return
+		}
+		a.tally.Refused++
+		select {
+		case <-ctx.Done():
+		case <-tick:
+			a.print()
+		case <-time.After(pause):
+			pause = min(2*pause, 20*time.Millisecond)
+		}
+	}
+}
+
 // Requests are due at their times however long others take: a client that waited for the slow ones would not notice a
 // gap. Every other request is made on a connection of its own.
 func ask(ctx context.Context, rate float64) {
@@ -131,6 +159,7 @@ func ask(ctx context.Context, rate float64) {
 	a := &asker{tally: tally{Roles: map[string]int{}}}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	a.arrive(ctx, fresh, tick.C)
 	interval := time.Duration(float64(time.Second) / rate)
 	var running sync.WaitGroup
 	due := time.Now()
