@@ -30,6 +30,13 @@ result<void> discovery_thread::start(maker make) {
     return made.get();
 }
 
+bool discovery_thread::ask(std::function<bool()> question) {
+    std::packaged_task<bool()> task(std::move(question));
+    auto answer = task.get_future();
+    asio::post(loop_, std::move(task));
+    return answer.get();
+}
+
 void discovery_thread::pods(std::vector<metadata::listened_pod> all) {
     asio::post(loop_, [this, all = std::move(all)]() mutable {
         if (listeners_)

@@ -32,6 +32,8 @@ public:
     using maker = std::function<result<std::unique_ptr<metadata::pod_listeners>>(asio::io_context&)>;
     // Has the listeners made, on that thread, and waits for it.
     result<void> start(maker make);
+    // Answers a question on that thread, and waits for it.
+    [[nodiscard]] bool ask(std::function<bool()> question);
     // These two are messages: what they bring about comes later.
     void pods(std::vector<metadata::listened_pod> all);
     void stop();

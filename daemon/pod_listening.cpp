@@ -4,15 +4,19 @@
 
 namespace credlet::app {
 
-result<void> pod_listening::start(const options& o) {
+metadata::pod_listener_settings pod_listener_settings_of(const options& o) {
     metadata::pod_listener_settings s;
     s.where = o.pod_listen;
     s.max_namespaces = o.max_pod_namespaces;
     s.finder.proc_dir = o.proc_dir;
     s.finder.cgroup_dir = o.cgroup_dir;
     s.finder.pinned_dir = o.netns_dir;
+    return s;
+}
+
+result<void> pod_listening::start(const options& o) {
     const auto started = discovery_.start([&](asio::io_context& loop) {
-        return metadata::make_pod_listeners(loop, time_, std::move(s), events());
+        return metadata::make_pod_listeners(loop, time_, pod_listener_settings_of(o), events());
     });
     if (!started)
         return in_context("listening in pods (--pod-listen)", started.error());

@@ -9,6 +9,8 @@
 
 namespace credlet::app {
 
+[[nodiscard]] metadata::pod_listener_settings pod_listener_settings_of(const options& o);
+
 // Upstream loop. Goes behind the discovery thread's end, and the loops and the service behind it.
 class pod_listening {
 public:

@@ -12,6 +12,7 @@
 #include "daemon/role_policy_file.hpp"
 #include "daemon/warm_up.hpp"
 #include "metadata/kubernetes/kubernetes.hpp"
+#include "metadata/pod_network/predecessor.hpp"
 #include "metadata/service.hpp"
 #include "metrics/metrics.hpp"
 #include "runtime/event_log.hpp"
@@ -158,6 +159,7 @@ public:
 
 private:
     result<void> build();
+    [[nodiscard]] bool another_serves() const;
     void build_admin();
     void say_what_starts();
     awaitable<void> live();
@@ -205,6 +207,15 @@ private:
     int exit_code_ = 0;
 };
 
+// Whose place this process takes, if anybody's.
+bool process::another_serves() const {
+    if (std::ranges::any_of(options_.listen, is_listened_on))
+        return true;
+    return discovery_ != nullptr && discovery_->ask([this] {
+        return metadata::is_listened_on_in_pods(pod_listener_settings_of(options_));
+    });
+}
+
 result<void> process::build() {
     std::optional<std::vector<metadata::role_rule>> policy;
     if (!options_.role_policy_file.empty()) {
@@ -218,9 +229,7 @@ result<void> process::build() {
         return endpoint.error();
 
     auto settings = service_settings_of(options_, std::move(policy));
-    // Who listens in pods alone is told by where it has its metrics.
-    stands_by_ = std::ranges::any_of(options_.listen.empty() ? options_.metrics_listen : options_.listen,
-                                     is_listened_on);
+    stands_by_ = another_serves();
     if (stands_by_) {
         log_.info("another process serves: standing by");
         settings.initial_prefetch_spread = prefetch_spread_of_successor;

@@ -22,15 +22,19 @@ void attach(int socket, int option, std::span<sock_filter> code) {
 } // namespace
 
 // A bind that shares nothing fails where somebody listens; and with SO_REUSEADDR only there, not where
-// connections of one who has gone still end.
+// connections of one who has gone still end. Whether the address is there (yet) does not matter.
 bool is_listened_on(const asio::ip::tcp::endpoint& where) {
     const descriptor socket(::socket(where.protocol().family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!socket)
         return false;
     const int one = 1;
     (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (where.address().is_v6())
+    if (where.address().is_v6()) {
         (void)::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+        (void)::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof one);
+    } else {
+        (void)::setsockopt(socket.get(), IPPROTO_IP, IP_FREEBIND, &one, sizeof one);
+    }
     return ::bind(socket.get(), where.data(), static_cast<socklen_t>(where.size())) != 0 &&
            errno == EADDRINUSE;
 }

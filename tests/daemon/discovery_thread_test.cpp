@@ -116,3 +116,10 @@ TEST_CASE("a discovery thread that is stuck is not waited for beyond the limit")
     release.set_value();
     CHECK(discovery.join(10s));
 }
+
+TEST_CASE("a question is answered on the discovery thread") {
+    discovery_thread discovery;
+    const auto its_own = thread_of(discovery.loop());
+    CHECK(discovery.ask([&] { return std::this_thread::get_id() == its_own; }));
+    CHECK(!discovery.ask([] { return false; }));
+}
