@@ -286,6 +286,11 @@ TEST_CASE("F44: who drains names the place of the next one that listens for the 
     const auto handed_over = f.served(port);
     CHECK(old.handler.asked == 2);
     CHECK(next.handler.asked == 1);
+    old.handler.release();
+    CHECK(f.ends_behind_its_answer(held));
+    held.close();
+    CHECK(f.until([&] { return old.cut.has_value(); }));
+    CHECK(old.cut == 0);
 }
 
 TEST_CASE("F44: nobody is lost while one takes another's place in a pod, again and again") {
