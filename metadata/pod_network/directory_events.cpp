@@ -1,5 +1,6 @@
 #include "metadata/pod_network/directory_events.hpp"
 
+#include "metadata/pod_network/kernel_files.hpp"
 #include "runtime/descriptor.hpp"
 
 #include <array>
@@ -40,7 +41,7 @@ int directory_events::add(const std::string& path, std::uint32_t what, handler h
     else if (errno == ENOSPC)
         trouble_ = "too many inotify watches: raise fs.inotify.max_user_watches";
     else if (errno == ENOMEM || errno == EACCES)
-        trouble_ = "cannot watch '" + path + "': " + reason(errno);
+        trouble_ = "cannot watch '" + printable(path) + "': " + reason(errno);
     return watch;
 }
 

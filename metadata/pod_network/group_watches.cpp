@@ -62,12 +62,15 @@ void group_watches::forget(const std::string& uid) {
 }
 
 void group_watches::roots_changed() {
-    for (const auto& [path, watch] : std::exchange(levels_, {}))
-        events_.remove(watch);
-    // Watched first and looked at then: nothing can happen in between.
+    const auto before = std::exchange(levels_, {});
+    // Watched first and looked at then: nothing can happen in between. What is still the same directory keeps
+    // its watch, and with it the events that have not been told yet.
     for (const auto& root : tree_.roots())
         for (const auto& level : cgroup_tree::levels(root))
             watch_level(level);
+    for (const auto& [path, watch] : before)
+        if (std::ranges::none_of(levels_, [&](const auto& l) { return l.second == watch; }))
+            events_.remove(watch);
     attach_missing();
 }
 

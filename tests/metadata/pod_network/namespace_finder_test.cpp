@@ -216,21 +216,21 @@ TEST_CASE("a monitor of the runtime in the pod's group, older than the container
 }
 
 TEST_CASE("of several namespaces that of the oldest process counts") {
-    fixture f;
-    if (!f.groups || !*f.groups)
-        return;
-    const auto container = f.container(cgroupfs);
-    // In the order of their groups and of joining, the younger one comes first.
-    const auto first_listed = f.groups->make(cgroupfs.pod(uid) + "/0");
-    node_process sandbox(f), later(f);
-    later.enter_new_network();
-    later.join(first_listed);
-    sandbox.enter_new_network();
-    sandbox.join(container);
-    REQUIRE(f.begin());
-    CHECK(f.finds(sandbox));
-    sandbox.end();
-    CHECK(f.finds(later));
+    for (const bool swapped : {false, true}) { // in whatever order groups are listed
+        fixture f;
+        if (!f.groups || !*f.groups)
+            return;
+        const auto one = f.container(cgroupfs), another = f.groups->make(cgroupfs.pod(uid) + "/another");
+        node_process sandbox(f), later(f);
+        later.enter_new_network();
+        later.join(swapped ? one : another);
+        sandbox.enter_new_network();
+        sandbox.join(swapped ? another : one);
+        REQUIRE(f.begin());
+        CHECK(f.finds(sandbox));
+        sandbox.end();
+        CHECK(f.finds(later));
+    }
 }
 
 TEST_CASE("what is kept of a look is the namespace, not the process") {
@@ -381,6 +381,7 @@ TEST_CASE("processes are told of only while they are awaited, containers always"
     f.settle();
     node_process later(f);
     later.join(container);
+    later.join(f.groups->path() + "/" + cgroupfs.pod(uid));
     f.groups->make(cgroupfs.pod(other) + "/" + cgroupfs.container);
     CHECK(f.until([&] { return f.changed.contains(other); }));
     CHECK_FALSE(f.changed.contains(uid));
@@ -591,6 +592,13 @@ TEST_CASE("pinned namespaces are listed with their addresses and tenants, and to
         f.settle();
         CHECK(f.pins_changed == 0);
         CHECK(f.finder->pinned().empty());
+        // What is mounted elsewhere is not taken for it, and does not end the waiting.
+        REQUIRE(::mount(f.settings.proc_dir.c_str(), f.settings.proc_dir.c_str(), nullptr, MS_BIND,
+                        nullptr) == 0);
+        f.settle();
+        REQUIRE(::umount(f.settings.proc_dir.c_str()) == 0);
+        f.settle();
+        CHECK(f.pins_changed == 0);
         mount_on("cni-lonely", "/proc/self/fd/" + std::to_string(lonely.file().get()));
         CHECK(told());
         auto pins = f.finder->pinned();
