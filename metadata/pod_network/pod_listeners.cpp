@@ -203,10 +203,8 @@ private:
             return std::nullopt;
         s.by = sighting::proof::pin;
         s.how = pin->path;
-        auto again = network_namespace::open(pin->path);
-        if (again.has_error() || again->id() != pin->net)
-            return std::nullopt;
-        return std::move(*again);
+        // Not opened anew by its path: who has a file of a mount open keeps the runtime from unmounting it.
+        return std::move(pins_->nets[static_cast<std::size_t>(pin - pins_->facts.data())]);
     }
 
     // net: where; or else where it is open in part already.
@@ -274,7 +272,8 @@ private:
     // Pins as they were at the beginning of a turn.
     struct pins {
         std::vector<pinned_facts> facts;
-        std::vector<network_namespace> nets; // kept open: their numbers are not given to others
+        std::vector<network_namespace>
+            nets; // theirs, until taken; open: their numbers are given to no others
     };
 
     asio::io_context& loop_;
