@@ -1,10 +1,12 @@
 """The processes of pods, as the node sees them: in /proc, by their control groups."""
 
+import contextlib
 import os
 import pathlib
 
 CAPABILITIES = {"SYS_PTRACE": 19, "SYS_ADMIN": 21}  # linux/capability.h
 LISTEN = "0A"  # a state of /proc/net/tcp
+GONE = FileNotFoundError, ProcessLookupError  # closed, or ended, since it was listed
 
 
 class Process:
@@ -13,7 +15,11 @@ class Process:
 
     @property
     def command(self):
-        return self.proc.joinpath("cmdline").read_text().split("\0")[:-1]
+        """Empty when it has ended."""
+        try:
+            return self.proc.joinpath("cmdline").read_text().split("\0")[:-1]
+        except GONE:
+            return []
 
     @property
     def network(self):
@@ -26,17 +32,18 @@ class Process:
 
     def threads_with(self, capability):
         """How many of its threads have it, and how many there are."""
-        masks = [int(self.status(thread)["CapEff"], 16) for thread in os.listdir(self.proc / "task")]
+        masks = []
+        for thread in os.listdir(self.proc / "task"):
+            with contextlib.suppress(*GONE):
+                masks.append(int(self.status(thread)["CapEff"], 16))
         return sum(mask >> CAPABILITIES[capability] & 1 for mask in masks), len(masks)
 
     def descriptors(self):
         """What each of them is: socket:[INODE], net:[INODE], ..."""
         found = []
         for one in os.listdir(self.proc / "fd"):
-            try:
+            with contextlib.suppress(*GONE):
                 found.append(os.readlink(self.proc / "fd" / one))
-            except FileNotFoundError:  # closed meanwhile
-                pass
         return found
 
     def listeners(self, port):
@@ -54,11 +61,9 @@ def of_pod(pod):
     """All of its containers, and the one that keeps its namespaces."""
     found, uid = [], f"pod{pod['metadata']['uid']}"
     for one in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
+        with contextlib.suppress(*GONE):
             if uid in one.joinpath("cgroup").read_text():
                 found.append(Process(int(one.name)))
-        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
-            pass
     return found
 
 
