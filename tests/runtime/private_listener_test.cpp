@@ -310,7 +310,7 @@ TEST_CASE("F44: nobody is lost while one takes another's place in a pod, again a
     }
     callers.stop = true;
     CHECK(f.until([&] { return callers.ended; }));
-    CHECK(callers.answered > 100);
+    CHECK(callers.answered > 10); // in every round somebody
     CHECK(callers.lost == 0);
     std::size_t asked = 0;
     for (const auto& s : all)
