@@ -24,35 +24,30 @@ def setns(file, kind):
 
 
 @contextlib.contextmanager
-def returning(kind, path):
-    """To where the path leads now, however it ends."""
-    home = os.open(path, os.O_RDONLY)
+def away(kind, name, go):
+    """Goes, and comes back however it ends. Who could not go is here yet."""
+    home = os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY)
     try:
-        yield
+        go()
+        try:
+            yield
+        finally:
+            setns(home, kind)
     finally:
-        setns(home, kind)
         os.close(home)
 
 
-def network_kept():
-    return returning(CLONE_NEWNET, "/proc/thread-self/ns/net")
-
-
-@contextlib.contextmanager
 def inside(network):
     """In the network namespace of an open file."""
-    with network_kept():
-        setns(network, CLONE_NEWNET)
-        yield
+    return away(CLONE_NEWNET, "net", lambda: setns(network, CLONE_NEWNET))
 
 
-@contextlib.contextmanager
+def new_network():
+    """In a new network namespace."""
+    return away(CLONE_NEWNET, "net", lambda: unshare(CLONE_NEWNET))
+
+
 def process_ids(file=None):
     """Processes that this thread starts have the process ids of an open file's namespace, or of a new one, in which the
     first is process 1. Threads cannot be started meanwhile."""
-    with returning(CLONE_NEWPID, "/proc/thread-self/ns/pid"):
-        if file is None:
-            unshare(CLONE_NEWPID)
-        else:
-            setns(file, CLONE_NEWPID)
-        yield
+    return away(CLONE_NEWPID, "pid", lambda: unshare(CLONE_NEWPID) if file is None else setns(file, CLONE_NEWPID))

@@ -170,7 +170,7 @@ class ProcessOne:
 
     def _sweep(self):
         """Away with what tests left that were killed."""
-        for left in pathlib.Path("/sys/fs/cgroup").glob("credlet-node-*"):
+        for left in pathlib.Path("/sys/fs/cgroup").glob("credlet-sandboxes-*"):
             if not os.path.exists(f"/proc/{left.name.split('-')[2]}"):
                 remove_groups(left)
 

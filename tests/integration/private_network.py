@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from namespaces import CLONE_NEWNET, network_kept, unshare
+from namespaces import new_network
 
 
 def unavailable(what):
@@ -17,9 +17,9 @@ def unavailable(what):
 @contextlib.contextmanager
 def new_namespace():
     """This thread, and all that it starts, in a network namespace of its own: with a loopback, and no way out."""
-    with network_kept():
+    with contextlib.ExitStack() as stack:
         try:
-            unshare(CLONE_NEWNET)
+            stack.enter_context(new_network())
         except PermissionError:
             unavailable("a network namespace takes CAP_SYS_ADMIN; CREDLET_ALLOW_SKIPS=1 lets this pass")
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True, capture_output=True)

@@ -14,7 +14,7 @@ import subprocess
 import threading
 
 from links import Links
-from namespaces import CLONE_NEWNET, inside, network_kept, process_ids, unshare
+from namespaces import inside, new_network, process_ids
 from node_processes import GROUPS, OLD_GROUPS, PINS, remove_group
 from private_network import unavailable
 
@@ -69,8 +69,9 @@ class Node:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with process_ids():
-                self.process = subprocess.Popen(["/usr/bin/python3", NODE_PROCESSES, str(theirs.fileno()),
-                                                 f"credlet-node-{os.getpid()}-{next(numbers)}"], pass_fds=[theirs.fileno()])
+                self.process = subprocess.Popen(
+                    ["/usr/bin/python3", NODE_PROCESSES, str(theirs.fileno()), f"credlet-sandboxes-{os.getpid()}-{next(numbers)}"],
+                    pass_fds=[theirs.fileno()])
         except PermissionError:
             unavailable("a node takes CAP_SYS_ADMIN; CREDLET_ALLOW_SKIPS=1 lets this pass")
         theirs.close()
@@ -142,8 +143,7 @@ class Network:
     """A network namespace, with its loopback up."""
 
     def __init__(self):
-        with network_kept():
-            unshare(CLONE_NEWNET)
+        with new_network():
             self.file = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
             self.links = Links()
         self.links.up("lo")

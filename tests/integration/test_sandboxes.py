@@ -65,7 +65,7 @@ time.sleep(60)
 def groups_of(pid):
     mounts = [line.split() for line in pathlib.Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
     return [group for _, where, kind, *_ in mounts if kind in ("cgroup", "cgroup2")
-            for group in pathlib.Path(where).glob(f"credlet-node-{pid}-*")]
+            for group in pathlib.Path(where).glob(f"credlet-sandboxes-{pid}-*")]
 
 
 def test_nothing_is_left_of_a_test_that_was_killed(private_network):
