@@ -5,10 +5,12 @@ import collections
 import concurrent.futures
 import contextlib
 import errno
+import functools
 import itertools
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -84,6 +86,7 @@ class Tenant:
             self.known = world.pod("prod", f"{name}-pod", service_account=name, ip=ip)
         self.at = node.pod(self.known["uid"], addresses=addresses, **layout)
         self.container = self.container_group = None
+        self.guests = []  # processes of the container that went elsewhere
         self.exists = True
 
     def publish(self, *addresses):
@@ -95,6 +98,34 @@ class Tenant:
         self.container = self.at.run()
         self.container_group = self.at.groups[-1]
         return self.publish()
+
+    def renew_sandbox(self, *addresses):
+        self.at.stop_sandbox()
+        self.guests.clear()
+        self.at.addresses = list(addresses)
+        self.at.make_network()
+        self.at.start_sandbox()
+        self.start_container()
+        return self.publish()
+
+    def renew_container(self):
+        """The processes of a container end with its first one."""
+        for process in (*self.guests, self.container):
+            self.at.processes.remove(process)
+            process.end()
+        self.guests.clear()
+        self.start_container()
+
+    def start_container(self):
+        self.container = self.at.start_container()
+        self.container_group = self.at.groups[-1]
+
+    def send_into(self, network):
+        """As nsenter does."""
+        self.guests.append(Process(self.at.node))
+        self.at.processes.append(self.guests[-1])
+        self.guests[-1].call("start", [self.container_group], files=[network.file])
+        return self.guests[-1]
 
     def delete(self):
         if self.exists:
@@ -437,18 +468,16 @@ def test_a_process_that_went_into_its_neighbours_namespace_is_not_mistaken(credl
     intruder, neighbour = run_pod(), run_pod()
     intruder.wait_listening()
     neighbour.wait_listening()
-    process = Process(intruder.at.node)
-    process.call("start", [intruder.container_group], files=[neighbour.at.network.file])  # as nsenter does
+    process = intruder.send_into(neighbour.at.network)
     assert len(process.call("ask_sdk", URI)) == 3
     daemon = other.start()  # which finds all of them at once
     for which, port in ((credlet, PORT), (daemon, other.port)):
         neighbour.check(which, port=port)
         intruder.check(which, port=port)
     daemon.stop()
-    intruder.container.end()  # now all that is left of it is in the neighbour's
-    for sandbox in intruder.at.processes[:-1]:
-        sandbox.end()
-    intruder.at.processes[:] = [process]
+    for one in intruder.at.processes[:-1]:
+        one.end()
+    intruder.at.processes[:] = [process]  # now all that is left of it is in the neighbour's
     daemon = other.start()
     neighbour.check(daemon, port=other.port)
     assert not intruder.step(daemon)["ok"] and not intruder.listens(other.port)
@@ -457,7 +486,7 @@ def test_a_process_that_went_into_its_neighbours_namespace_is_not_mistaken(credl
 
 def test_a_network_that_a_process_of_the_pod_has_made_is_not_the_pods(credlet, other, run_pod):
     pod = run_pod().wait_listening()
-    process = pod.at.start_process(pod.container_group)
+    process = pod.send_into(pod.at.network)
     process.call("own_namespace")
     daemon = other.start()
     for which, port in ((credlet, PORT), (daemon, other.port)):
@@ -555,7 +584,8 @@ def test_F50_a_port_that_is_taken_in_a_pod_is_reported_and_taken_when_it_is_free
     pod.publish()
     wait_until(lambda: failures(credlet, "port_taken") == failed + 1, 5, "a failure")
     entry = credlet.wait_logged("cannot listen in pod", pod=pod.known["name"])
-    assert (entry["level"], entry["namespace"], entry["reason"]) == ("warn", "prod", "port_taken") and "in use" in entry["error"]
+    assert (entry["level"], entry["namespace"], entry["reason"]) == ("warn", "prod", "port_taken")
+    assert "in use" in entry["error"]
     step = pod.step(credlet)
     assert not step["ok"] and "in use" in step["detail"] and step["advice"]
     wait_pods(credlet, "failed", 1)
@@ -603,9 +633,7 @@ def test_a_listener_and_its_connections_end_with_the_pod(world, credlet, run_pod
 def test_a_pod_whose_containers_come_and_go_keeps_its_listener(credlet, run_pod):
     pod = run_pod().wait_listening()
     for _ in range(3):
-        pod.at.processes.remove(pod.container)
-        pod.container.end()
-        pod.container = pod.at.start_container()
+        pod.renew_container()
         assert pod.at.network.listening() == BOTH_FAMILIES
         pod.check(credlet)
 
@@ -666,6 +694,66 @@ def test_F44_pods_that_come_during_a_rolling_update_lose_no_request(world, other
     for pod in asking:
         for status, body in pod.container.result():
             genuine(world, Answer(status, {}, body), pod.known)
+
+
+def test_whatever_happens_pods_get_their_own(other, run_pod):
+    """In any order: sandboxes and containers come and go, processes go elsewhere, addresses are wrong for a while, daemons
+    crash or are replaced. Nobody ever gets what is another's, and whoever is as he should be is served in the end."""
+    seed = int(os.environ.get("CREDLET_SEED", random.randrange(1 << 32)))
+    print(f"CREDLET_SEED={seed}")
+    chance, pods, wrong, daemons = random.Random(seed), [], set(), [other.start()]
+
+    def come():
+        pods.append(run_pod(**chance.choice(LAYOUTS)))
+
+    def go(pod):
+        if chance.random() < 0.5:
+            pod.delete()
+        pod.end()
+        pods.remove(pod)
+
+    def replace_daemon(_):
+        if chance.random() < 0.5:
+            daemons[-1].crash()
+            daemons.append(other.start())
+        else:
+            daemons.append(other.start())
+            daemons[-2].stop()
+
+    def take_wrong_address(pod):
+        wrong.add(pod)
+        pod.publish("10.99.0.1")
+
+    def take_right_address(pod):
+        wrong.discard(pod)
+        pod.publish()
+
+    def renew_sandbox(pod):
+        pod.renew_sandbox(chance.choice([pod.at.addresses[0], next(ADDRESSES)]))
+        wrong.discard(pod)
+    happenings = {go: 4, renew_sandbox: 3, Tenant.renew_container: 4, replace_daemon: 1, take_wrong_address: 1,
+                  take_right_address: 1, lambda pod: pod.send_into(chance.choice(pods).at.network): 3,
+                  lambda pod: pod.send_into(pod.at.network).call("own_namespace"): 2}
+
+    def is_served(pod):
+        try:
+            answer = pod.ask(daemons[-1], port=other.port)
+        except OSError:
+            return False
+        if answer.status == 200:
+            assert answer.json["RoleArn"] == pod.known["role_arn"]
+        return answer.status == 200
+    for step in range(100):
+        if len(pods) < 3 or len(pods) < 12 and chance.random() < 0.25:
+            come()
+        else:
+            chance.choices(list(happenings), list(happenings.values()))[0](chance.choice(pods))
+        for pod in chance.sample(pods, min(3, len(pods))):
+            is_served(pod)
+        if step % 20 == 19:
+            for pod in pods:
+                if pod not in wrong:
+                    wait_until(functools.partial(is_served, pod), 10, f"{pod.known['name']} is served")
 
 
 # What they are asked
