@@ -9,11 +9,12 @@ namespace {
 using namespace std::chrono_literals;
 
 // From a process in a container's control group to its own network namespace it is some milliseconds.
-constexpr auto first_look = 1ms, rarest_look = 1000ms;
+constexpr auto first_look = 1ms, rarest_look = 4000ms;
 // Where nothing of a pod is there and no event tells of it.
-constexpr auto first_scan = 50ms, rarest_scan = 2000ms;
+constexpr auto first_scan = 50ms, rarest_scan = 4000ms;
 constexpr auto first_retry = 1000ms, rarest_retry = 30000ms;
 // With a new sandbox the pod has a new address before Kubernetes says so.
+constexpr auto pins_asked_for_again = 60s;
 constexpr auto patience_with_addresses = 10s;
 constexpr auto patience_with_beginning = 5s;
 
@@ -108,6 +109,7 @@ listener_book::roll listener_book::pods(std::vector<listened_pod> all, boot_time
             e.due = now;
             e.pause = 0ms;
             e.scheduled = true;
+            e.pins_from = now;
         }
         e.pod = std::move(pod);
     }
@@ -131,11 +133,13 @@ void listener_book::changed(const std::string& uid, boot_time now) {
 }
 
 void listener_book::pins_changed(boot_time now) {
-    for (auto& [uid, e] : entries_)
-        if (may_be_pinned(uid)) {
+    for (auto& [uid, e] : entries_) {
+        e.pins_from = now;
+        if (may_be_pinned(uid, now)) {
             e.due = now;
             e.scheduled = true;
         }
+    }
 }
 
 std::vector<std::string> listener_book::due(boot_time now) const {
@@ -187,9 +191,15 @@ const pinned_facts* listener_book::pin_of(const std::string& uid,
     return only;
 }
 
-bool listener_book::may_be_pinned(const std::string& uid) const {
+bool listener_book::may_be_pinned(const std::string& uid, boot_time now) const {
     const auto found = entries_.find(uid);
-    return found != entries_.end() && !found->second.net && !found->second.pod.addresses.empty();
+    return found != entries_.end() && !found->second.net && !found->second.pod.addresses.empty() &&
+           found->second.pins_from <= now;
+}
+
+void listener_book::not_pinned(const std::string& uid, boot_time now) {
+    if (const auto found = entries_.find(uid); found != entries_.end())
+        found->second.pins_from = now + pins_asked_for_again;
 }
 
 std::string listener_book::tenant_of(const namespace_id& net) const {

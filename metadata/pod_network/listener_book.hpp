@@ -76,8 +76,11 @@ public:
     // The pin that is this pod's, where it has no process.
     [[nodiscard]] const pinned_facts* pin_of(const std::string& uid,
                                              const std::vector<pinned_facts>& pins) const;
-    // Whether asking for pins makes sense: its addresses are published, and it has no listener.
-    [[nodiscard]] bool may_be_pinned(const std::string& uid) const;
+    // Whether asking for pins makes sense: its addresses are published, and it has no listener. Pins are not
+    // cheap to ask for: after asking in vain not before something is new, or a minute has passed.
+    [[nodiscard]] bool may_be_pinned(const std::string& uid, boot_time now) const;
+    // It was asked for, and none is this pod's.
+    void not_pinned(const std::string& uid, boot_time now);
     // Who has this namespace; empty: nobody.
     [[nodiscard]] std::string tenant_of(const namespace_id& net) const;
 
@@ -136,6 +139,7 @@ private:
         std::optional<listener_failure> failure;
         std::string how, problem; // found how; what fails or is awaited
         std::optional<boot_time> first_sign, mismatched_since;
+        boot_time pins_from{}; // before that pins are not asked for
     };
     void look_again(entry& e, std::chrono::nanoseconds first, std::chrono::nanoseconds most, boot_time now);
     void release(entry& e);

@@ -162,8 +162,10 @@ private:
                 s.by = sighting::proof::process;
                 s.how = std::move(seen.found->how);
                 net.emplace(std::move(seen.found->net));
-            } else if (book_.may_be_pinned(uid)) {
+            } else if (book_.may_be_pinned(uid, now)) {
                 net = pinned_for(uid, s);
+                if (!net)
+                    book_.not_pinned(uid, now);
             }
             if (net) {
                 s.net = net->id();
