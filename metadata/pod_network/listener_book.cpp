@@ -143,10 +143,15 @@ void listener_book::pins_changed(boot_time now) {
 }
 
 std::vector<std::string> listener_book::due(boot_time now) const {
-    std::vector<std::string> uids;
+    std::vector<std::pair<boot_time, std::string_view>> those;
     for (const auto& [uid, e] : entries_)
         if (e.scheduled && e.due <= now)
-            uids.push_back(uid);
+            those.emplace_back(e.due, uid);
+    std::ranges::sort(those);
+    std::vector<std::string> uids;
+    uids.reserve(those.size());
+    for (const auto& [due, uid] : those)
+        uids.emplace_back(uid);
     return uids;
 }
 
@@ -246,8 +251,10 @@ listener_book::verdict listener_book::decide(const std::string& uid, const sight
                           entries_.find(tenant)->second.pod.namespace_name + "/" +
                           entries_.find(tenant)->second.pod.name,
                       now);
+        else if (complete(e))
+            e.scheduled = false;
         else
-            e.scheduled = !complete(e);
+            look_again(e, first_retry, rarest_retry, now);
         return verdict::wait;
     }
     if (e.net && *e.net != s.net)

@@ -69,7 +69,7 @@ public:
     void changed(const std::string& uid, boot_time now);
     void pins_changed(boot_time now);
 
-    // Whom to look for now.
+    // Whom to look for now, who has waited longest first.
     [[nodiscard]] std::vector<std::string> due(boot_time now) const;
     [[nodiscard]] std::optional<boot_time> next() const;
 

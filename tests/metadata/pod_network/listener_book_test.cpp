@@ -203,6 +203,30 @@ TEST_CASE("a pod that has a namespace keeps it when its processes are seen in an
     CHECK(!book.state("b").failure);
 }
 
+TEST_CASE(
+    "while its processes are seen in another pod's, an address that is taken is tried again after a while") {
+    book_of_two_addresses book;
+    (void)book.pods({at("a"), at("b")}, book.now);
+    (void)book.see("a", by_process(1));
+    (void)book.decide("b", by_process(2), book.now);
+    book.opened("b", {{0, std::nullopt}, {1, problem(errc::in_use)}}, book.now);
+    book.now = *book.next();
+    CHECK(book.due(book.now) == uids{"b"});
+    CHECK(book.see("b", by_process(1)) == verdict::wait);
+    REQUIRE(book.next());
+    CHECK(*book.next() - book.now >= 1s);
+}
+
+TEST_CASE("who has waited longest is looked for first") {
+    book_of_two_addresses book;
+    (void)book.pods({at("a"), at("b"), at("c")}, book.now);
+    (void)book.see("a", nothing());
+    (void)book.see("b", nothing(true));
+    (void)book.see("c", nothing(true));
+    (void)book.see("c", nothing(true));
+    CHECK(book.due(book.now + 1h) == uids{"b", "c", "a"});
+}
+
 TEST_CASE("with a new sandbox the listener is opened there") {
     book_of_two_addresses book;
     (void)book.pods({at("a")}, book.now);
