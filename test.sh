@@ -12,10 +12,22 @@ build() { cmake --preset release >/dev/null && cmake --build --preset release -j
 step build build || { close; exit 1; }
 step unit ctest --test-dir build/release --output-on-failure -V -j "$jobs"
 # tests/matrix.py reads what ran and passed.
-pytests() { # NAME: the tests of tests/NAME
-    /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$logs/$1.xml" "tests/$1"
+pytests() { # NAME ARGUMENT...
+    local name=$1
+    shift
+    setpriv --pdeathsig TERM /usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$logs/$name.xml" "$@"
 }
-step simulators pytests sim
+# Beside the others run those that do little but wait.
+waiting=(tests/integration/test_{outage,half_open,faults_kube}.py)
+integration() {
+    local status=0
+    pytests integration-waiting "${waiting[@]}" >"$logs/integration-waiting.log" 2>&1 &
+    pytests integration tests/integration "${waiting[@]/#/--ignore=}" || status=$?
+    wait $! || status=$?
+    cat "$logs/integration-waiting.log"
+    return "$status"
+}
+step simulators pytests sim tests/sim
 step sdks tests/sdks/setup.sh python javascript
-step integration pytests integration
+step integration integration
 close
