@@ -8,7 +8,7 @@ import threading
 
 import sandboxes
 from daemon import Credlet, served
-from namespaces import CLONE_NEWNET, network_kept, process_ids, unshare
+from namespaces import new_network, process_ids
 from simulator import wait_until
 
 # Of a node's own, so that nothing takes its port while its daemon is away; of a run's own, so that two may run at once.
@@ -26,8 +26,7 @@ class Machine(sandboxes.Node):
     def __init__(self):
         super().__init__()
         self.links.close()
-        with network_kept():
-            unshare(CLONE_NEWNET)
+        with new_network():
             self.links = sandboxes.Links()  # pods' cables end there, and not in the network of whoever runs the tests
 
 
