@@ -194,6 +194,13 @@ class Credlet:
         return self.get("/v1/credentials" + (f"/{role}" if role else ""), source,
                         {"Authorization": token} if token else None, **kwargs)
 
+    def refuses(self, source):
+        """Whether nobody has this address. A connection that is there at the very moment at which its pod goes is cut."""
+        try:
+            return self.credentials(source).status == 403
+        except ConnectionError:
+            return False
+
     def session(self, source, ttl=60, token=None):
         """An IMDSv2 session token."""
         headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(ttl)}

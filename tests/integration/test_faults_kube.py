@@ -85,7 +85,7 @@ def test_F21_an_expired_version_leads_to_a_list_at_once(own, new_pod, mode):
     else:
         world.fault("kube", "gone", mode="http", match=WATCH, count=1)
         world.post("/watches", resource="pods", how="close")
-    wait_until(lambda: daemon.credentials(gone["ip"]).status == 403, 3, "the list")
+    wait_until(lambda: daemon.refuses(gone["ip"]), 3, "the list")
     assert daemon.credentials(stays["ip"]).status == 200
     assert world.calls("kube", mark, resource="pods", verb="list")
 

@@ -50,7 +50,7 @@ def test_F26_a_half_open_watch_is_noticed_and_the_map_comes_right(world, credlet
     finally:
         path.heal()
     healed = time.monotonic()
-    wait_until(lambda: credlet.credentials(gone["ip"]).status == 403, 60, "the map's coming right", every=0.1)
+    wait_until(lambda: credlet.refuses(gone["ip"]), 60, "the map's coming right", every=0.1)
     late = new_pod()
     genuine(world, wait_until(lambda: served(credlet.credentials(late["ip"])), 60 - (time.monotonic() - healed)), late)
     assert credlet.credentials(stays["ip"]).json["AccessKeyId"] == stays["access_key_id"]
