@@ -8,8 +8,7 @@ cd "$(dirname "$0")"
 .ci/setup.sh build simulators clients || exit 1
 jobs=${CREDLET_JOBS:-$(nproc)}
 
-build() { cmake --preset release >/dev/null && cmake --build --preset release -j "$jobs" -- --quiet; }
-step build build || { close; exit 1; }
+step build .ci/build.sh release "$jobs" || { close; exit 1; }
 step unit ctest --test-dir build/release --output-on-failure -V -j "$jobs"
 # tests/matrix.py reads what ran and passed.
 pytests() { # NAME ARGUMENT...

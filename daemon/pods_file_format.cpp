@@ -1,6 +1,7 @@
 #include "daemon/json_members.hpp"
 #include "daemon/option_values.hpp"
 #include "daemon/pods_file.hpp"
+#include "runtime/canonical_address.hpp"
 
 #include <algorithm>
 #include <set>
@@ -76,12 +77,10 @@ result<metadata::pod> read_pod(simdjson::dom::element object, const std::string&
     p.host_network = *host_network;
     for (const auto& text : *addresses) {
         boost::system::error_code problem;
-        auto address = asio::ip::make_address(text, problem);
+        const auto address = asio::ip::make_address(text, problem);
         if (problem)
             return fail(errc::malformed, where + ": an entry of 'addresses' is no IP address");
-        if (address.is_v6() && address.to_v6().is_v4_mapped())
-            address = asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
-        p.addresses.push_back(address);
+        p.addresses.push_back(canonical(address));
     }
     return p;
 }

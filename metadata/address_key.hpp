@@ -2,6 +2,8 @@
 // An IP address as a table key: sixteen bytes, an IPv4 address as its IPv4-mapped form. So ::ffff:10.0.0.1
 // and 10.0.0.1 are one address, and a zone (fe80::1%eth0) does not make two of one.
 
+#include "runtime/canonical_address.hpp"
+
 #include <boost/asio/ip/address.hpp>
 
 #include <array>
@@ -26,10 +28,7 @@ struct address_key {
     friend auto operator<=>(const address_key&, const address_key&) = default;
 
     [[nodiscard]] boost::asio::ip::address address() const {
-        const boost::asio::ip::address_v6 v6(bytes);
-        if (v6.is_v4_mapped())
-            return boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, v6);
-        return v6;
+        return canonical(boost::asio::ip::address_v6(bytes));
     }
 };
 

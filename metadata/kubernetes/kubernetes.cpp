@@ -3,6 +3,7 @@
 #include "metadata/kubernetes/token_request.hpp"
 #include "metadata/kubernetes/token_sources.hpp"
 #include "metadata/kubernetes/token_verifier.hpp"
+#include "runtime/canonical_address.hpp"
 #include "runtime/event_log.hpp"
 
 #include <algorithm>
@@ -116,8 +117,7 @@ public:
     void stop() override { http_->stop(); }
 
     awaitable<result<std::vector<pod>>> pods_by_address(boost::asio::ip::address address) override {
-        if (address.is_v6() && address.to_v6().is_v4_mapped())
-            address = boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, address.to_v6());
+        address = canonical(address);
         api_request request;
         request.target = "/api/v1/pods?fieldSelector=" + query_escape("spec.nodeName=" + settings_.node_name +
                                                                       ",status.podIP=" + address.to_string());

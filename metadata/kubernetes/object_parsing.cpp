@@ -1,6 +1,7 @@
 #include "metadata/kubernetes/object_parsing.hpp"
 
 #include "metadata/role_annotations.hpp"
+#include "runtime/canonical_address.hpp"
 
 #include <algorithm>
 #include <array>
@@ -96,12 +97,10 @@ std::optional<boost::asio::ip::address> parse_address(std::string_view text) {
     if (text.find('%') != std::string_view::npos)
         return std::nullopt;
     boost::system::error_code ec;
-    auto address = boost::asio::ip::make_address(text, ec);
+    const auto address = boost::asio::ip::make_address(text, ec);
     if (ec)
         return std::nullopt;
-    if (address.is_v6() && address.to_v6().is_v4_mapped())
-        return boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, address.to_v6());
-    return address;
+    return canonical(address);
 }
 
 result<pod> parse_pod(dom::element object) {

@@ -106,9 +106,7 @@ listener_book::roll listener_book::pods(std::vector<listened_pod> all, boot_time
             r.come.push_back(pod.uid);
         }
         if (is_new || e.pod.addresses != pod.addresses) {
-            e.due = now;
-            e.pause = 0ms;
-            e.scheduled = true;
+            look_at_once(e, now);
             e.pins_from = now;
         }
         e.pod = std::move(pod);
@@ -124,12 +122,8 @@ listener_book::roll listener_book::pods(std::vector<listened_pod> all, boot_time
 }
 
 void listener_book::changed(const std::string& uid, boot_time now) {
-    const auto found = entries_.find(uid);
-    if (found == entries_.end())
-        return;
-    found->second.due = now;
-    found->second.pause = 0ms;
-    found->second.scheduled = true;
+    if (const auto found = entries_.find(uid); found != entries_.end())
+        look_at_once(found->second, now);
 }
 
 void listener_book::pins_changed(boot_time now) {
@@ -161,6 +155,13 @@ std::optional<boot_time> listener_book::next() const {
         if (e.scheduled && (!first || e.due < *first))
             first = e.due;
     return first;
+}
+
+// The intervals begin anew.
+void listener_book::look_at_once(entry& e, boot_time now) {
+    e.due = now;
+    e.pause = 0ms;
+    e.scheduled = true;
 }
 
 void listener_book::look_again(entry& e, std::chrono::nanoseconds first, std::chrono::nanoseconds most,
@@ -245,11 +246,11 @@ listener_book::verdict listener_book::decide(const std::string& uid, const sight
     }
 
     if (const auto tenant = tenant_of(s.net); !tenant.empty() && tenant != uid) {
+        const auto& other = entries_.find(tenant)->second.pod;
         if (!e.net)
             fail_with(e, listener_failure::shared_namespace,
                       "its processes run in the network namespace (" + s.how + ") of pod " +
-                          entries_.find(tenant)->second.pod.namespace_name + "/" +
-                          entries_.find(tenant)->second.pod.name,
+                          other.namespace_name + "/" + other.name,
                       now);
         else if (complete(e))
             e.scheduled = false;

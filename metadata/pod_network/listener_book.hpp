@@ -141,6 +141,7 @@ private:
         std::optional<boot_time> first_sign, mismatched_since;
         boot_time pins_from{}; // before that pins are not asked for
     };
+    static void look_at_once(entry& e, boot_time now);
     void look_again(entry& e, std::chrono::nanoseconds first, std::chrono::nanoseconds most, boot_time now);
     void release(entry& e);
     void fail_with(entry& e, listener_failure kind, std::string problem, boot_time now);

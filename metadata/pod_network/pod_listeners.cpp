@@ -57,10 +57,8 @@ public:
         for (const auto& p : all)
             named_[p.uid] = {p.namespace_name, p.name};
         const auto roll = book_.pods(std::move(all), time_.now());
-        for (const auto& uid : roll.come) {
+        for (const auto& uid : roll.come)
             finder_->follow(uid);
-            finder_->watch_processes(uid, true);
-        }
         for (const auto& uid : roll.gone) {
             finder_->forget(uid);
             close(uid);
@@ -140,54 +138,51 @@ private:
         if (seen.found) {
             const auto tenant = book_.tenant_of(seen.found->net.id());
             if (!tenant.empty() && tenant != uid)
-                look_for_nobody_else(tenant);
+                act_on(tenant, finder_->look(tenant)); // is it still there? then the other one is refused
         }
-        decide(uid, std::move(seen));
+        act_on(uid, std::move(seen));
     }
 
-    // Whether it is still there, before another one is refused its place.
-    void look_for_nobody_else(const std::string& tenant) { decide(tenant, finder_->look(tenant)); }
+    void act_on(const std::string& uid, process_sighting seen) {
+        decide(uid, std::move(seen));
+        settle(uid);
+    }
 
     void decide(const std::string& uid, process_sighting seen) {
         const auto now = time_.now();
+        if (seen.blind)
+            return book_.failed(uid, fail(errc::denied, std::move(seen.missing)), now);
         sighting s;
         s.missing = std::move(seen.missing);
         s.imminent = seen.imminent;
         s.group_gone = seen.group_gone;
         std::optional<network_namespace> net;
-        if (seen.blind) {
-            book_.failed(uid, fail(errc::denied, s.missing), now);
-        } else {
-            if (seen.found) {
-                s.by = sighting::proof::process;
-                s.how = std::move(seen.found->how);
-                net.emplace(std::move(seen.found->net));
-            } else if (book_.may_be_pinned(uid, now)) {
-                net = pinned_for(uid, s);
-                if (!net)
-                    book_.not_pinned(uid, now);
-            }
-            if (net) {
-                s.net = net->id();
-                auto addresses = access_.addresses(*net);
-                if (addresses.has_error()) {
-                    book_.failed(uid, addresses.error(), now);
-                    return settle(uid);
-                }
-                s.addresses = std::move(*addresses);
-            }
-            switch (book_.decide(uid, s, now)) {
-            case listener_book::verdict::wait:
-                break;
-            case listener_book::verdict::vacate:
-                close(uid);
-                break;
-            case listener_book::verdict::open:
-                open(uid, std::move(net));
-                break;
-            }
+        if (seen.found) {
+            s.by = sighting::proof::process;
+            s.how = std::move(seen.found->how);
+            net.emplace(std::move(seen.found->net));
+        } else if (book_.may_be_pinned(uid, now)) {
+            net = pinned_for(uid, s);
+            if (!net)
+                book_.not_pinned(uid, now);
         }
-        settle(uid);
+        if (net) {
+            auto addresses = access_.addresses(*net);
+            if (addresses.has_error())
+                return book_.failed(uid, addresses.error(), now);
+            s.net = net->id();
+            s.addresses = std::move(*addresses);
+        }
+        switch (book_.decide(uid, s, now)) {
+        case listener_book::verdict::wait:
+            break;
+        case listener_book::verdict::vacate:
+            close(uid);
+            break;
+        case listener_book::verdict::open:
+            open(uid, std::move(net));
+            break;
+        }
     }
 
     // Fills in what the pin proves.
