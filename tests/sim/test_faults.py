@@ -132,6 +132,8 @@ def test_short_lived_and_incomplete_credentials(sim, unique):
 @pytest.mark.parametrize("target", ["sts", "kube"])
 def test_bad_certificates_are_bad(sim, target, certificate):
     sim.post("/tls", target=target, certificate=certificate)
+    # A call is counted when it is over, which may be a moment after its answer.
+    wait_until(lambda: sim.stats()[target]["in_flight"] == 0, 5, "the end of the calls before")
     total = sim.stats()[target]["total"]
     try:
         with pytest.raises((ssl.SSLError, ConnectionError)):
